@@ -1,0 +1,181 @@
+"""A table of patches, installed all or nothing and undone exactly.
+
+``opentelemetry.instrumentation.utils.unwrap`` loses static and class methods, leaves copies of
+inherited methods on subclasses and removes the layer of whoever patched after us. ``PatchSet``
+keeps the raw descriptor from ``vars(owner)`` instead, restores it only while ours is on top, and
+otherwise leaves a wrapper that calls straight through.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Patch", "PatchReport", "PatchSet", "Wrapper"]
+
+logger = logging.getLogger("runguard_otel")
+
+Wrapper = Callable[..., Any]
+"""``wrapper(wrapped, instance, args, kwargs)``; ``wrapped`` is bound to ``instance``.
+
+For a method it may be ``async def``: the patch then is a coroutine function, as the original is.
+"""
+
+_MISSING = object()
+MARK = "__runguard_patch__"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One thing we touch in the host.
+
+    Args:
+        owner: The class that gets the attribute.
+        attribute: Its name. May be inherited: it is then defined on ``owner`` only, never changed
+            on the base.
+        wrapper: What runs instead, see :data:`Wrapper`.
+        guard: Which guard needs it (or ``telemetry``); a missing target degrades that guard.
+        why: One sentence, shown by ``runguard-otel doctor``.
+    """
+
+    owner: type
+    attribute: str
+    wrapper: Wrapper
+    guard: str
+    why: str
+
+    @property
+    def name(self) -> str:
+        """``Class.attribute``, as in ``runguard.internal_errors{where=...}``."""
+        return f"{self.owner.__name__}.{self.attribute}"
+
+
+@dataclass(frozen=True)
+class PatchReport:
+    """What became of one patch, for ``doctor``."""
+
+    name: str
+    guard: str
+    why: str
+    state: str
+    """``installed``, ``missing`` or ``buried`` (undone, but somebody patched on top of it)."""
+
+
+@dataclass
+class _Installed:
+    patch: Patch
+    raw: Any
+    inherited: bool
+    replacement: Any
+    live: list[bool] = field(default_factory=lambda: [True])
+
+
+class PatchSet:
+    """Installs a table of patches and takes it back.
+
+    Args:
+        patches: The table. Targets that do not exist are skipped and reported, not an error:
+            LiveKit moves private names between minor releases.
+    """
+
+    def __init__(self, patches: Iterable[Patch]) -> None:
+        self._patches = list(patches)
+        self._installed: list[_Installed] = []
+        self._reports: list[PatchReport] = []
+
+    @property
+    def reports(self) -> list[PatchReport]:
+        """What became of each patch."""
+        return list(self._reports)
+
+    @property
+    def missing(self) -> list[Patch]:
+        """The patches whose target does not exist in this version of the host."""
+        return [p for p in self._patches if _find(p) is None]
+
+    def install(self) -> None:
+        """Apply the whole table, or none of it if anything fails."""
+        try:
+            for patch in self._patches:
+                if _find(patch) is None:
+                    self._report(patch, "missing")
+                    continue
+                self._installed.append(_apply(patch))
+                self._report(patch, "installed")
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Take everything back, last first. What others patched on top stays, ours goes inert."""
+        self._reports.clear()
+        for done in reversed(self._installed):
+            done.live[0] = False
+            owner, attribute = done.patch.owner, done.patch.attribute
+            if vars(owner).get(attribute, _MISSING) is not done.replacement:
+                self._report(done.patch, "buried")
+                logger.debug("%s was patched after us: left in place, inert", done.patch.name)
+            elif done.inherited:
+                delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, done.raw)
+        self._installed.clear()
+
+    def _report(self, patch: Patch, state: str) -> None:
+        self._reports.append(PatchReport(patch.name, patch.guard, patch.why, state))
+
+
+def _find(patch: Patch) -> Any | None:
+    return inspect.getattr_static(patch.owner, patch.attribute, None)
+
+
+def _apply(patch: Patch) -> _Installed:
+    owner, attribute = patch.owner, patch.attribute
+    raw = vars(owner).get(attribute, _MISSING)
+    inherited = raw is _MISSING
+    static = _find(patch)
+    done = _Installed(patch, raw, inherited, None)
+    done.replacement = _replacement(static, patch.wrapper, done.live)
+    setattr(owner, attribute, done.replacement)
+    return done
+
+
+def _replacement(raw: Any, wrapper: Wrapper, live: list[bool]) -> Any:
+    """A descriptor of the same kind as ``raw`` that runs ``wrapper`` while ``live``."""
+    if isinstance(raw, classmethod):
+        return classmethod(_around(raw.__func__, wrapper, live))
+    if isinstance(raw, staticmethod):
+        inner = raw.__func__
+
+        @functools.wraps(inner)
+        def static(*args: Any, **kwargs: Any) -> Any:
+            return wrapper(inner, None, args, kwargs) if live[0] else inner(*args, **kwargs)
+
+        return staticmethod(static)
+    return _around(raw, wrapper, live)
+
+
+def _around(original: Callable[..., Any], wrapper: Wrapper, live: list[bool]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(original):
+
+        @functools.wraps(original)
+        async def around_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if not live[0]:
+                return await original(self, *args, **kwargs)
+            return await wrapper(original.__get__(self), self, args, kwargs)
+
+        setattr(around_async, MARK, True)
+        return around_async
+
+    @functools.wraps(original)
+    def around(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not live[0]:
+            return original(self, *args, **kwargs)
+        return wrapper(original.__get__(self), self, args, kwargs)
+
+    setattr(around, MARK, True)
+    return around

@@ -1,0 +1,190 @@
+"""One frozen ``Settings``: explicit argument > ``RUNGUARD_*`` environment variable > default.
+
+The fields below are the only table of settings; ``docs/settings.md`` is generated from them. A bad
+environment variable is a warning and the default (a typo in a deployment must not take calls down);
+a bad explicit argument raises :class:`~runguard_otel.errors.SettingsError` at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Mode
+from runguard_otel.errors import SettingsError
+
+__all__ = ["ENV_PREFIX", "Settings"]
+
+logger = logging.getLogger("runguard_otel")
+
+ENV_PREFIX = "RUNGUARD_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Build it with :meth:`load`, which reports errors for people."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    disabled: bool = Field(False, description="Kill switch: nothing is patched at all.")
+    mode: Mode = Field(
+        Mode.ENFORCE,
+        description="How far every guard may go. `observe` counts and reports the same events and "
+        "trips and changes nothing.",
+    )
+    room_reconnect_mode: Mode | None = Field(None, description="`mode` for this guard alone.")
+    vad_misfire_mode: Mode | None = Field(None, description="`mode` for this guard alone.")
+    job_dispatch_mode: Mode | None = Field(None, description="`mode` for this guard alone.")
+    track_subscribe_mode: Mode | None = Field(None, description="`mode` for this guard alone.")
+
+    room_reconnect_limit: int = Field(
+        3, ge=2, le=1000, description="Reconnects of one room within the window that are a loop."
+    )
+    room_reconnect_window_seconds: float = Field(
+        60, gt=0, description="Window of the reconnect guard, in seconds; as much quiet re-arms it."
+    )
+    room_reconnect_delete_room: bool = Field(
+        False, description="On a trip also delete the room. Ends the call for everyone."
+    )
+
+    vad_misfire_limit: int = Field(
+        5,
+        ge=2,
+        le=1000,
+        description="Misfires in a row, with no genuine speech between, that trip.",
+    )
+    vad_misfire_window_seconds: float = Field(
+        120, gt=0, description="All of them must lie within this many seconds."
+    )
+    vad_misfire_min_confidence: float = Field(
+        0.6, ge=0, le=1, description="A known confidence below this is a misfire."
+    )
+    vad_misfire_floor_confidence: float = Field(
+        0.3, ge=0, le=1, description="A known confidence below this never reaches the LLM."
+    )
+    vad_misfire_echo_seconds: float = Field(
+        10, gt=0, description="How long the agent's own words are remembered to recognise an echo."
+    )
+    vad_misfire_raise_activation: float = Field(
+        0.2,
+        ge=0,
+        le=0.5,
+        description="How much a trip raises the VAD thresholds until genuine speech is heard.",
+    )
+    vad_misfire_say: str = Field(
+        "", description="A sentence the agent says once per session when the guard trips."
+    )
+    vad_misfire_close_after_trips: int = Field(
+        0, ge=0, description="Close the session after this many trips; 0 never closes it."
+    )
+
+    track_subscribe_limit: int = Field(
+        3, ge=2, le=1000, description="Subscriptions of one source within the window that trip."
+    )
+    track_subscribe_window_seconds: float = Field(
+        30, gt=0, description="Window of the subscription guard, in seconds."
+    )
+    track_subscribe_linger_seconds: float = Field(
+        10,
+        ge=0,
+        description="How long a shared STT stream stays open after its last holder let go.",
+    )
+
+    claims_url: str = Field(
+        "",
+        description="Where claims are kept: `memory://`, `sqlite:///path`, `redis://`, "
+        "`postgresql://`, `dynamodb://`. Empty: an SQLite file that all workers of this host and "
+        "user share.",
+    )
+    claims_namespace: str = Field("", description="Keeps deployments on one registry apart.")
+    claims_ttl_seconds: float = Field(9, gt=0, description="Lease length of a claim.")
+    claims_heartbeat_seconds: float = Field(3, gt=0, description="How often it is renewed.")
+    claims_timeout_seconds: float | None = Field(
+        None, gt=0, description="Bound on one registry call; empty: 0.25 (DynamoDB: 1)."
+    )
+    claims_unreachable: Literal["open", "closed"] = Field(
+        "open",
+        description="Registry unreachable: `open` serves the call unverified, `closed` refuses it.",
+    )
+    claims_on_superseded: Literal["shutdown", "report"] = Field(
+        "shutdown", description="What a job does on proof that another one holds its claim."
+    )
+    claims_on_expired: Literal["continue", "shutdown"] = Field(
+        "continue", description="What a job does when it could not renew its claim in time."
+    )
+
+    hash_salt: str = Field(
+        "",
+        repr=False,
+        description="Salt of the hashes that group rooms and participants on spans. Empty: derived "
+        "from `LIVEKIT_API_SECRET`.",
+    )
+    max_keys: int = Field(
+        10_000, ge=10, description="Rooms or participants tracked at once; the oldest is forgotten."
+    )
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Settings:
+        """Read the environment and apply explicit overrides.
+
+        Args:
+            **overrides: Field names of this class.
+
+        Raises:
+            SettingsError: If an override does not exist or has a value it cannot take.
+        """
+        overrides = {name: value for name, value in overrides.items() if value is not None}
+        for name in overrides:
+            if name not in cls.model_fields:
+                near = difflib.get_close_matches(name, cls.model_fields, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise SettingsError(
+                    f"unknown setting {name!r}{hint} All settings: {', '.join(cls.model_fields)}"
+                )
+        replaced: dict[str, Any] = {}
+        while True:
+            try:
+                return cls(**{**replaced, **overrides})
+            except ValidationError as error:
+                for problem in error.errors():
+                    name = str(problem["loc"][0])
+                    if name in overrides or name in replaced:
+                        raise SettingsError(
+                            f"{name}={overrides.get(name)!r} cannot be used: {problem['msg']}; "
+                            f"allowed: {cls.allowed(name)}"
+                        ) from error
+                    logger.warning(
+                        "%s%s=%r is ignored, using the default: %s; allowed: %s",
+                        ENV_PREFIX,
+                        name.upper(),
+                        problem["input"],
+                        problem["msg"],
+                        cls.allowed(name),
+                    )
+                    replaced[name] = cls.model_fields[name].default
+
+    @classmethod
+    def allowed(cls, name: str) -> str:
+        """The values a setting takes, in words."""
+        field = cls.model_fields[name]
+        kind = str(field.annotation)
+        if "Mode" in kind:
+            return "off, observe, enforce"
+        if "Literal" in kind:
+            return kind.partition("[")[2].rstrip("]").replace("'", "")
+        if "bool" in kind:
+            return "true, false"
+        bounds = [str(rule) for rule in field.metadata]
+        number = "number" if "float" in kind else "whole number" if "int" in kind else "text"
+        return " ".join([number, *bounds]).replace("(", " ").replace(")", "").replace("=", " ")
+
+    def mode_of(self, guard: GuardName) -> Mode:
+        """The mode of one guard: its own, else the common one."""
+        own: Mode | None = getattr(self, f"{guard}_mode")
+        return own if own is not None else self.mode
