@@ -180,9 +180,32 @@ class Settings(BaseSettings):
             return kind.partition("[")[2].rstrip("]").replace("'", "")
         if "bool" in kind:
             return "true, false"
-        bounds = [str(rule) for rule in field.metadata]
         number = "number" if "float" in kind else "whole number" if "int" in kind else "text"
-        return " ".join([number, *bounds]).replace("(", " ").replace(")", "").replace("=", " ")
+        bounds = [
+            f"{sign} {getattr(rule, bound):g}"
+            for rule in field.metadata
+            for bound, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+            if hasattr(rule, bound)
+        ]
+        return ", ".join([number, *bounds])
+
+    @classmethod
+    def table(cls) -> list[tuple[str, str, str, str, str]]:
+        """One row per setting: name, environment variable, allowed values, default, meaning."""
+        return [
+            (
+                name,
+                ENV_PREFIX + name.upper(),
+                cls.allowed(name),
+                "" if field.default in (None, "") else str(field.default),
+                field.description or "",
+            )
+            for name, field in cls.model_fields.items()
+        ]
+
+    def overrides(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as plain values that travel by pickle."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     def mode_of(self, guard: GuardName) -> Mode:
         """The mode of one guard: its own, else the common one."""

@@ -11,7 +11,7 @@ from runguard_otel.core.verdict import Clock
 __all__ = ["LoopDetector", "LoopMatch"]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: freezing triples what a match costs
 class LoopMatch:
     """A block of signatures that was repeated.
 
@@ -56,6 +56,7 @@ class LoopDetector:
 
     __slots__ = (
         "_clock",
+        "_horizon",
         "_last",
         "_n",
         "_runs",
@@ -85,7 +86,8 @@ class LoopDetector:
         self._clock = clock
         self._last: list[str] = [""] * max_cycle_len
         self._runs = [0] * (max_cycle_len + 1)
-        self._times = array("d", bytes(8 * repeats * max_cycle_len))
+        self._horizon = repeats * max_cycle_len
+        self._times = array("d", bytes(8 * self._horizon))
         self._n = 0
 
     def push(self, signature: str) -> LoopMatch | None:
@@ -99,7 +101,7 @@ class LoopDetector:
         """
         n, longest, last, runs = self._n, self.max_cycle_len, self._last, self._runs
         now = self._clock()
-        self._times[n % len(self._times)] = now
+        self._times[n % self._horizon] = now
         found = 0
         wanted = self.repeats - 1
         for period in range(1, longest + 1):
@@ -111,7 +113,10 @@ class LoopDetector:
                 runs[period] = 0
         last[n % longest] = signature
         self._n = n + 1
-        return self._match(found, now) if found else None
+        if not found:
+            return None
+        block = tuple(last[i % longest] for i in range(n + 1 - found, n + 1))
+        return LoopMatch(block, self.repeats, now - self._first_time(n, found))
 
     def reset(self) -> None:
         """Forget everything that was pushed."""
@@ -119,13 +124,8 @@ class LoopDetector:
         self._runs = [0] * (self.max_cycle_len + 1)
 
     def _first_time(self, n: int, period: int) -> float:
-        return self._times[(n + 1 - period * self.repeats) % len(self._times)]
+        return self._times[(n + 1 - period * self.repeats) % self._horizon]
 
     def _recent(self, n: int, period: int, now: float) -> bool:
         window = self.window_seconds
         return window is None or now - self._first_time(n, period) <= window
-
-    def _match(self, period: int, now: float) -> LoopMatch:
-        end = self._n
-        block = tuple(self._last[i % self.max_cycle_len] for i in range(end - period, end))
-        return LoopMatch(block, self.repeats, now - self._first_time(end - 1, period))
