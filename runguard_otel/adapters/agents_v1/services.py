@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Recorder
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Mode
@@ -19,10 +22,20 @@ class Services:
     Args:
         settings: Frozen settings.
         recorder: Where to report.
+        worker: A uuid4 of the worker process; job processes are given their worker's.
+        on_close: What ``uninstrument()`` must run after the patches are gone, last first.
     """
 
     settings: Settings
     recorder: Recorder
+    worker: str = field(default_factory=lambda: uuid.uuid4().hex)
+    on_close: list[Callable[[], None]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Run what the adapter modules left in ``on_close``."""
+        while self.on_close:
+            with shield(self.recorder, "uninstrument"):
+                self.on_close.pop()()
 
     def mode(self, guard: GuardName) -> Mode:
         """The mode of one guard."""

@@ -1,0 +1,163 @@
+"""``runguard-otel doctor``: what works here, what is degraded, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Mode
+from runguard_otel.settings import Settings
+
+__all__ = ["doctor"]
+
+PACKAGES = (
+    "livekit-agents",
+    "livekit",
+    "opentelemetry-sdk",
+    "opentelemetry-exporter-otlp",
+    "wrapt",
+)
+STYLE = {"ok": "green", "note": "cyan", "degraded": "yellow", "broken": "bold red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. ``state`` is ok, note, degraded or broken."""
+
+    subject: str
+    state: str
+    detail: str
+    advice: str = ""
+
+
+def doctor(
+    as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Every patch, with its reason."),
+) -> None:
+    """Check versions, hooks, settings, the claim registry and telemetry on this machine.
+
+    Exits with 1 if something is broken; degraded guards and notes do not fail it.
+    """
+    findings = [*_versions(), *_settings(), *_hooks(verbose), _claims(), *_telemetry()]
+    if as_json:
+        typer.echo(json.dumps([asdict(f) for f in findings], indent=2))
+    else:
+        _print(findings)
+    raise typer.Exit(any(f.state == "broken" for f in findings))
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(title="runguard-otel doctor", title_justify="left", show_lines=False)
+    for column in ("what", "state", "finding"):
+        table.add_column(column, overflow="fold")
+    for f in findings:
+        detail = f.detail + (f"\n-> {f.advice}" if f.advice else "")
+        table.add_row(f.subject, f"[{STYLE[f.state]}]{f.state}[/]", detail)
+    Console().print(table)
+
+
+def _versions() -> list[Finding]:
+    found = [Finding("python", "ok", platform.python_version())]
+    for name in PACKAGES:
+        try:
+            found.append(Finding(name, "ok", metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            found.append(Finding(name, "broken", "not installed", f"pip install '{name}'"))
+    return found
+
+
+def _settings() -> list[Finding]:
+    settings = Settings.load()
+    if settings.disabled:
+        return [Finding("settings", "note", "disabled: nothing is patched", "RUNGUARD_DISABLED")]
+    modes = ", ".join(f"{g}={settings.mode_of(g)}" for g in GuardName)
+    changed = ", ".join(
+        f"{k}={'...' if k in ('hash_salt', 'claims_url') else v}"
+        for k, v in settings.overrides().items()
+    )
+    watching = any(settings.mode_of(g) is not Mode.ENFORCE for g in GuardName)
+    return [
+        Finding("modes", "note" if watching else "ok", modes),
+        Finding("settings", "ok", changed or "all defaults"),
+    ]
+
+
+def _hooks(verbose: bool) -> list[Finding]:
+    import runguard_otel
+
+    guard = runguard_otel.instrument()
+    try:
+        if not guard.active:
+            return []
+        reports = guard.patches
+    finally:
+        runguard_otel.uninstrument()
+    found = []
+    for name in dict.fromkeys(r.guard for r in reports):
+        mine = [r for r in reports if r.guard == name]
+        missing = [r.name for r in mine if r.state == "missing"]
+        state, detail = "ok", f"{len(mine)} hooks in place"
+        if missing:
+            state, detail = (
+                "degraded",
+                f"{len(missing)} of {len(mine)} hooks missing here: {missing}",
+            )
+        found.append(Finding(f"hooks: {name}", state, detail))
+    if verbose:
+        found += [
+            Finding(r.name, "ok" if r.state == "installed" else "degraded", r.why) for r in reports
+        ]
+    return found
+
+
+def _claims() -> Finding:
+    from runguard_otel.claims.open import open_registry
+    from runguard_otel.claims.redact import redact_url
+    from runguard_otel.claims.registry import Granted, Holder
+
+    settings = Settings.load()
+    where = redact_url(settings.claims_url) or "the default SQLite file of this host and user"
+
+    async def ask() -> Finding:
+        registry = open_registry(settings.claims_url, settings)
+        who = Holder("doctor", uuid.uuid4().hex, uuid.uuid4().hex)
+        key = f"rg:v1:doctor:{who.instance}"
+        try:
+            await registry.open()
+            start = time.perf_counter()
+            answer = await registry.acquire(key, who, 1.0)
+            took = (time.perf_counter() - start) * 1e3
+            if isinstance(answer, Granted):
+                await registry.release(key, who, answer.token)
+        finally:
+            await registry.aclose()
+        scope = "this host only" if registry.backend in ("sqlite", "memory") else "every host"
+        return Finding("claims", "ok", f"{where}: {took:.1f} ms; protects {scope}")
+
+    try:
+        return asyncio.run(asyncio.wait_for(ask(), 5))
+    except Exception as error:  # noqa: BLE001 - whatever a registry's client raises is a finding
+        return Finding(
+            "claims",
+            "broken",
+            f"{where}: {type(error).__name__}: {error}",
+            "jobs would be served unverified; fix RUNGUARD_CLAIMS_URL or the server",
+        )
+
+
+def _telemetry() -> list[Finding]:
+    from runguard_otel.telemetry.export import describe
+
+    lines: dict[str, Any] = describe(Settings.load())
+    return [Finding(f"telemetry: {name}", "ok", str(text)) for name, text in lines.items()]
