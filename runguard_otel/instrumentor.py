@@ -1,8 +1,8 @@
 """The composition root: settings -> telemetry, claims, cost -> patches. Knows everyone.
 
-``instrument()`` runs in three kinds of process: the worker, each of its job processes (re-run
-there by the picklable entry callables of ``adapters.agents_v1``, so that it works even when the call
-stands under ``if __name__ == "__main__"``) and plain scripts. It opens no socket and starts no thread: what
+``instrument()`` runs in three kinds of process: the worker, each of its job processes (where the
+picklable entry callables of ``adapters.agents_v1`` run it again, so that it works even under
+``if __name__ == "__main__"``) and plain scripts. It opens no socket and starts no thread: what
 needs one is started when the worker or the job really runs.
 """
 
