@@ -1,0 +1,1 @@
+"""Scripts of the repository: generate files, install servers."""

@@ -1,7 +1,7 @@
 """Rewrite every generated file, or with ``--check`` say which are stale (exit status 1).
 
-A generator is a module with ``generated() -> dict[Path, str]``: the files it owns and what they must
-hold. Committed output keeps a change of a generator visible in review.
+A generator is a module with ``generated() -> dict[Path, str]``: the files it owns and what they
+must hold. Committed output keeps a change of a generator visible in review.
 """
 
 from __future__ import annotations
