@@ -1,0 +1,106 @@
+"""Which OpenTelemetry providers are used. Nothing here is ever registered globally.
+
+A global meter provider of ours would silently switch off LiveKit Cloud's metrics, and a global
+tracer provider would collect every other library's spans.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.trace import Tracer
+
+__all__ = ["TracerSource", "sdk_disabled", "traces_wanted"]
+
+logger = logging.getLogger("runguard_otel")
+
+_NAME = "runguard_otel"
+
+
+def sdk_disabled() -> bool:
+    """Whether ``OTEL_SDK_DISABLED`` is true."""
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def traces_wanted() -> bool:
+    """Whether the standard variables ask for spans to be exported from this process."""
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    if exporter:
+        return exporter != "none"
+    return bool(
+        os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    )
+
+
+class TracerSource:
+    """Answers, per span, with the tracer of the first provider there is.
+
+    Explicit argument > the provider LiveKit's spans use > the global one > our own, which is only
+    built when the standard variables ask for it. Asked per span because applications set providers
+    late, some in the entrypoint.
+
+    Args:
+        explicit: The provider passed to ``instrument()``.
+        build: Builds our own SDK provider; called at most once, in the process that needs it.
+    """
+
+    def __init__(self, explicit: Any | None, build: Callable[[], Any]) -> None:
+        self._explicit = explicit
+        self._build = build
+        self._own: Any | None = None
+        self._lock = threading.Lock()
+        self._last: tuple[Any, Tracer] | None = None
+        self._off = sdk_disabled()
+
+    def __call__(self) -> Tracer | None:
+        """The tracer to use now; ``None`` when nobody collects spans."""
+        provider = self.provider()
+        if provider is None:
+            return None
+        last = self._last
+        if last is None or last[0] is not provider:
+            last = self._last = (provider, provider.get_tracer(_NAME))
+        return last[1]
+
+    def provider(self) -> Any | None:
+        """The provider to use now, or ``None``."""
+        if self._off:
+            return None
+        if self._explicit is not None:
+            return self._explicit
+        return host_provider() or self.own()
+
+    def own(self) -> Any | None:
+        """Our own provider, built on first use if the environment asks for one."""
+        if self._own is None and traces_wanted() and not self._off:
+            with self._lock:
+                if self._own is None:
+                    self._own = self._build()
+        return self._own
+
+    def flush(self, timeout: float) -> bool:
+        """Push the spans of whichever provider is in use; never shuts one down."""
+        provider = self._explicit or host_provider() or self._own
+        push = getattr(provider, "force_flush", None)
+        return True if push is None else bool(push(int(timeout * 1000)))
+
+
+def host_provider() -> Any | None:
+    """The provider LiveKit's spans use, else the global one, else ``None``."""
+    telemetry = sys.modules.get("livekit.agents.telemetry")
+    for provider in (
+        getattr(getattr(telemetry, "tracer", None), "_tracer_provider", None),
+        trace.get_tracer_provider(),
+    ):
+        if provider is not None and not isinstance(
+            provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+        ):
+            return provider
+    return None

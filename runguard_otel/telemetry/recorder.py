@@ -1,0 +1,133 @@
+"""The recorder adapters report to: one event becomes a span, a count and a line of the tally."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from runguard_otel.core.ports import AttributeValue
+from runguard_otel.core.verdict import Outcome, Subject, Trip
+from runguard_otel.telemetry.callbacks import Callbacks
+from runguard_otel.telemetry.catalogue import METRICS
+from runguard_otel.telemetry.failures import Failures, quiet
+from runguard_otel.telemetry.logs import TripLog
+from runguard_otel.telemetry.sink import Sink
+from runguard_otel.telemetry.spans import Spans
+from runguard_otel.telemetry.tally import Tally
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Implements ``core.ports.Recorder``. No method raises, blocks or does I/O in the caller.
+
+    Args:
+        sink: Takes the measurements.
+        spans: Makes the spans.
+        log: Says trips.
+        callbacks: Told of trips.
+        agent_name: LiveKit's name of the agent that is running here, or ``""``.
+        on_refused: Told the job id when the claim of a job was refused.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        spans: Spans,
+        log: TripLog,
+        callbacks: Callbacks,
+        agent_name: Callable[[], str],
+        on_refused: Callable[[str], None] = lambda job_id: None,
+    ) -> None:
+        self._sink = sink
+        self._spans = spans
+        self._log = log
+        self._callbacks = callbacks
+        self._agent_name = agent_name
+        self._on_refused = on_refused
+        self.failures = Failures()
+        self.tally = Tally()
+
+    @quiet
+    def event(
+        self,
+        signature: str,
+        outcome: Outcome,
+        subject: Subject,
+        *,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        context: object | None = None,
+    ) -> None:
+        """One signature event: a span and one ``runguard.signatures``."""
+        agent = self._agent_name()
+        labels = {"signature": signature, "outcome": str(outcome), "agent": agent}
+        spanned = context
+        try:
+            spanned = self._spans.event(signature, outcome, subject, agent, attributes, context)
+        finally:  # a broken tracer must not cost the count
+            self._count("runguard.signatures", 1, labels, spanned)
+        if signature == "job_claim:refused" and outcome is Outcome.REFUSED:
+            self._on_refused(subject.job_id)
+
+    @quiet
+    def trip(self, trip: Trip, *, context: object | None = None) -> None:
+        """One trip: span, count, log record, callbacks, in the same words."""
+        agent = self._agent_name()
+        labels = {
+            "guard": str(trip.guard),
+            "signature": trip.signature,
+            "mode": str(trip.mode),
+            "action": trip.action,
+            "agent": agent,
+        }
+        spanned = context
+        try:
+            spanned = self._spans.trip(trip, agent, context)
+        finally:
+            self._count("runguard.trips", 1, labels, spanned)
+            self.tally.trip(trip)
+            self._callbacks.fire(trip)
+        self._log.trip(trip, agent, spanned)
+
+    def guard_opened(self, guard: str) -> None:
+        """``runguard.guards.open`` goes up."""
+        self.add("runguard.guards.open", 1, guard=str(guard))
+
+    def guard_closed(self, guard: str) -> None:
+        """``runguard.guards.open`` goes down."""
+        self.add("runguard.guards.open", -1, guard=str(guard))
+
+    @quiet
+    def add(self, metric: str, amount: float = 1, /, **attributes: str) -> None:
+        """Add to a counter or up-down counter of the catalogue."""
+        self._count(metric, amount, self._with_agent(metric, attributes), None)
+
+    @quiet
+    def observe(self, metric: str, value: float, /, **attributes: str) -> None:
+        """Record one value of a histogram of the catalogue."""
+        self._count(metric, value, self._with_agent(metric, attributes), None)
+
+    @quiet
+    def internal_error(self, where: str) -> None:
+        """Our own code failed: count it, and log it once per place."""
+        try:
+            self.failures.log(where)
+        finally:
+            self._count("runguard.internal_errors", 1, {"where": where}, None)
+
+    def count_failure(self, where: str) -> None:
+        """Count a failure of this recorder itself (used by ``quiet``); never raises."""
+        try:
+            self._count("runguard.internal_errors", 1, {"where": where}, None)
+        except Exception:  # noqa: BLE001 - the sink is what is broken; it has been logged
+            return
+
+    def _with_agent(self, metric: str, attributes: dict[str, str]) -> dict[str, str]:
+        if "agent" in METRICS[metric].attributes and "agent" not in attributes:
+            attributes["agent"] = self._agent_name()
+        return attributes
+
+    def _count(
+        self, metric: str, amount: float, attributes: dict[str, str], context: object | None
+    ) -> None:
+        self.tally.add(metric, amount, attributes)
+        self._sink.add(metric, amount, attributes, context)

@@ -1,0 +1,113 @@
+"""Which series exist: the allow-list of attributes, the caps, and what starts at zero."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from runguard_otel.core.signatures import GuardName, guard_of
+from runguard_otel.core.verdict import Mode, Outcome
+from runguard_otel.telemetry.catalogue import ATTRIBUTES, METRICS, Attribute
+
+__all__ = ["OTHER", "Series", "allowed", "zero_points"]
+
+OTHER: Final = "other"
+"""Takes the place of a value that is not in a closed set, or came after the cap was reached."""
+
+_MAX_VALUE_LENGTH = 100
+_MAX_REMEMBERED = 4096
+_UNLISTED_CAP = 60  # closed sets that only the adapters know: the names of the patches
+
+Labels = Mapping[str, str]
+
+
+class Series:
+    """Turns short attribute names into OpenTelemetry ones and keeps their number bounded."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, set[str]] = {}
+        self._known: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def labels(self, metric: str, given: Labels) -> dict[str, str]:
+        """The attributes a measurement gets.
+
+        An attribute the metric does not have is dropped; an empty value is no attribute.
+
+        Args:
+            metric: A key of ``catalogue.METRICS``.
+            given: Short names and values. The result is shared: do not change it.
+
+        Raises:
+            KeyError: If there is no such metric.
+        """
+        key = (metric, tuple(given.items()))
+        found = self._known.get(key)
+        if found is None:
+            found = {
+                ATTRIBUTES[name].key: self._capped(ATTRIBUTES[name], value)
+                for name, value in allowed(metric, given)
+            }
+            if len(self._known) < _MAX_REMEMBERED:
+                self._known[key] = found
+        return found
+
+    def _capped(self, attribute: Attribute, value: str) -> str:
+        if attribute.values:
+            return value
+        with self._lock:
+            seen = self._seen.setdefault(attribute.name, set())
+            if value in seen:
+                return value
+            if len(seen) >= (attribute.cap or _UNLISTED_CAP):
+                return OTHER
+            seen.add(value)
+        return value
+
+
+def allowed(metric: str, given: Labels) -> Iterator[tuple[str, str]]:
+    """The attributes of ``given`` that the metric has, with values of the closed sets.
+
+    Raises:
+        KeyError: If there is no such metric.
+    """
+    for name in METRICS[metric].attributes:
+        value = given.get(name)
+        if value:
+            closed = ATTRIBUTES[name].values
+            known = not closed or value in closed
+            yield name, (value[:_MAX_VALUE_LENGTH] if known else OTHER)
+
+
+def zero_points(modes: Mapping[GuardName, Mode], agent: str = "") -> Iterator[tuple[str, Labels]]:
+    """Every series to export as 0 from the start, so that ``increase()`` sees the first event.
+
+    Args:
+        modes: The mode of each guard. A guard that is off, or that only watches, cannot make some
+            series; leaving those out is what keeps one worker under 150.
+        agent: The worker's agent name, which the events will carry.
+    """
+    for metric in METRICS.values():
+        for labels in metric.zero_series():
+            if not _possible(labels, modes):
+                continue
+            if agent and "agent" in metric.attributes:
+                yield metric.name, {**labels, "agent": agent}
+            else:
+                yield metric.name, labels
+
+
+def _possible(labels: Labels, modes: Mapping[GuardName, Mode]) -> bool:
+    guard = labels.get("guard", "")
+    signature = labels.get("signature", "")
+    if signature:
+        guard = str(guard_of(signature))
+    if not guard:
+        return True
+    mode = modes[GuardName(guard)]
+    if mode is Mode.OFF or labels.get("mode", str(mode)) != str(mode):
+        return False
+    if mode is Mode.OBSERVE:
+        return labels.get("outcome", "observed") == str(Outcome.OBSERVED)
+    return True
