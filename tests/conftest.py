@@ -9,6 +9,8 @@ os.environ.setdefault("LIVEKIT_EVALS_VERBOSE", "0")
 
 import pytest
 
+pytest_plugins = ["tests.kit.fixtures"]
+
 CATEGORIES = {"unit", "contract", "livekit", "host_contract", "chain"}
 
 
