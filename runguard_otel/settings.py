@@ -119,6 +119,18 @@ class Settings(BaseSettings):
         "continue", description="What a job does when it could not renew its claim in time."
     )
 
+    prices: str = Field(
+        "", description="A file of prices that replaces rows of ours, see `docs/cost.md`."
+    )
+    cost_plan: Literal["auto", "ship", "scale", "self_hosted"] = Field(
+        "auto",
+        description="Whose transport prices hold. `auto`: `ship` for a LiveKit Cloud "
+        "`LIVEKIT_URL`, else `self_hosted`.",
+    )
+    cost_agents: Literal["auto", "self", "cloud"] = Field(
+        "auto", description="Who runs the agent: you, or LiveKit Cloud, which bills its minutes."
+    )
+
     hash_salt: str = Field(
         "",
         repr=False,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from runguard_otel.core.verdict import Outcome, Subject, Trip
 
-__all__ = ["AttributeValue", "Recorder"]
+__all__ = ["AttributeValue", "Recorder", "Usage", "UsagePort"]
 
 AttributeValue = str | bool | int | float
 
@@ -65,3 +66,52 @@ class Recorder(Protocol):
 
         Call it inside the ``except`` block. ``where`` is from a closed set (the patch's name).
         """
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one request used, as its provider meters it.
+
+    Args:
+        component: ``stt``, ``llm`` or ``tts``.
+        provider: As LiveKit names it (``Deepgram``, ``api.openai.com``); ``""`` when unknown.
+        model: As LiveKit names it; ``""`` when unknown.
+        quantities: Amount by meter (``input_tokens``, ``characters``, ``audio_seconds``, ...; the
+            meters of ``cost.metering``). Meters of one group do not overlap: cached tokens are
+            not counted in ``input_tokens`` again.
+        turn: Names the agent's turn it belongs to, where that is known.
+        streamed: True for audio of a stream, which :meth:`UsagePort.stream_opened` also reports.
+    """
+
+    component: str
+    provider: str
+    model: str
+    quantities: Mapping[str, float]
+    turn: str = ""
+    streamed: bool = False
+
+
+class UsagePort(Protocol):
+    """Where adapters report what was used, so that it can be priced.
+
+    No method raises, blocks or does I/O. Keys are any hashable that stays the same from opening to
+    closing, such as ``id(stream)``; reporting an unknown or already closed key is a no-op.
+    """
+
+    def used(self, usage: Usage) -> None:
+        """One request was answered, or given up: whatever its provider will bill."""
+
+    def stream_opened(self, key: object, provider: str, model: str) -> None:
+        """A streaming STT session was opened (a real one, not the stream of an adapter)."""
+
+    def stream_audio(self, key: object, seconds: float) -> None:
+        """So much audio was pushed into it."""
+
+    def stream_closed(self, key: object) -> None:
+        """It ended, whoever ended it."""
+
+    def connection_opened(self, key: object) -> None:
+        """This process joined a room as a participant."""
+
+    def connection_closed(self, key: object) -> None:
+        """It left, or was removed."""
