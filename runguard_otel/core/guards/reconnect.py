@@ -1,0 +1,229 @@
+"""When does reconnecting a room become a loop?
+
+One :class:`ReconnectPolicy` per key (server, room, own identity). It is told of connects that the
+*application* makes; what the LiveKit SDK resumes by itself never comes here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from runguard_otel.core.breaker import Breaker
+from runguard_otel.core.loop import LoopDetector
+from runguard_otel.core.signatures import ROOM_RECONNECT, GuardName
+from runguard_otel.core.verdict import Clock, Decision, Evidence, Mode, Subject, Trip, Verdict
+from runguard_otel.core.window import SlidingWindow
+from runguard_otel.errors import LoopDetectedError
+
+__all__ = ["ReconnectPolicy", "RoomReconnectGuard"]
+
+CYCLE_REPEATS: Final = 3
+CYCLE_LENGTH: Final = 4
+CYCLE_WINDOWS: Final = 5
+_EVIDENCE: Final = 16
+
+
+class ReconnectPolicy:
+    """Counts the reconnects of one key and says when they are a loop.
+
+    Two rules, either one trips:
+
+    - ``limit`` reconnects within the window, whatever their reasons.
+    - A cycle of 2 to 4 *different* reasons in a row, three times over, within five windows: two
+      faults that trade off slowly enough to stay below the limit. A cycle of length 1 is left out
+      on purpose: the same reason three times in five windows is what the count is for, and without
+      the count's window three ordinary drops of a long call would end it.
+
+    While open every attempt is refused and keeps it open; a window without attempts re-arms it.
+    Not thread-safe: its owner holds a lock.
+
+    Args:
+        subject: Whom it is about, for the trip.
+        limit: How many reconnects within the window trip, >= 1.
+        window_seconds: The window in seconds, > 0.
+        mode: For the trip: whether its verdict is carried out.
+        action: For the trip: what that is.
+        clock: Monotonic seconds.
+
+    Raises:
+        ValueError: If ``limit`` or ``window_seconds`` is out of range.
+    """
+
+    __slots__ = (
+        "_action",
+        "_breaker",
+        "_clock",
+        "_cycles",
+        "_last",
+        "_limit",
+        "_mode",
+        "_reason",
+        "_recent",
+        "_subject",
+        "_window",
+        "trip",
+    )
+
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        limit: int = 3,
+        window_seconds: float = 60,
+        mode: Mode = Mode.ENFORCE,
+        action: str = "refuse_connect",
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._subject = subject
+        self._limit = limit
+        self._mode = mode
+        self._action = action
+        self._clock = clock
+        self._window = SlidingWindow(window_seconds, capacity=limit)
+        self._breaker = Breaker(quiet_seconds=window_seconds)
+        self._cycles: LoopDetector | None = None  # most keys never reconnect: made on first use
+        self._recent: list[tuple[float, str]] = []
+        self._last: float | None = None
+        self._reason = ""
+        self.trip: Trip | None = None
+        """The trip of the open period, if the guard has ever opened."""
+
+    @property
+    def open(self) -> bool:
+        """Whether connects are refused right now."""
+        return self._breaker.is_open(self._clock())
+
+    @property
+    def quiet_left(self) -> float:
+        """Seconds without an attempt until an open guard re-arms; 0 when it is closed."""
+        now = self._clock()
+        if not self._breaker.is_open(now) or self._last is None:
+            return 0.0
+        return max(self._last + self._window.window_seconds - now, 0.001)
+
+    def on_connect(self) -> Decision:
+        """The application connects: a reconnect if the key was in use within the window."""
+        now = self._clock()
+        if self._last is not None and now - self._last < self._window.window_seconds:
+            return self.on_reconnect()
+        self._rearm()
+        self._last = now
+        return Decision(Verdict.ALLOW)
+
+    def on_reconnect(self) -> Decision:
+        """The application connects again; what ``on_connect`` decides and ``check()`` knows."""
+        now = self._clock()
+        if not self._breaker.is_open(now) and self.trip is not None:
+            self._rearm()
+        reason, self._reason, self._last = self._reason or "unknown", "", now
+        self._recent = [*self._recent[1 - _EVIDENCE :], (now, reason)]
+        if self._breaker.is_open(now):
+            self._breaker.bad(now)
+            return Decision(Verdict.REFUSE, ROOM_RECONNECT, open=True)
+        trip = self._judge(now, reason)
+        if trip is None:
+            return Decision(Verdict.ALLOW, ROOM_RECONNECT)
+        self._breaker.open(now)
+        self.trip = trip
+        return Decision(Verdict.REFUSE, ROOM_RECONNECT, trip, open=True)
+
+    def on_disconnect(self, reason: str) -> None:
+        """The connection ended, or a connect failed; the next connect is due to that.
+
+        Args:
+            reason: A word from a closed list, for example ``server_shutdown``.
+        """
+        self._reason = reason
+        if not self._breaker.is_open(self._clock()):
+            self._last = self._clock()  # it was in use until now
+
+    def _judge(self, now: float, reason: str) -> Trip | None:
+        window = self._window.window_seconds
+        count = self._window.hit(now)
+        if self._cycles is None:
+            self._cycles = LoopDetector(
+                CYCLE_REPEATS, CYCLE_LENGTH, CYCLE_WINDOWS * window, clock=self._clock
+            )
+        cycle = self._cycles.push(reason)
+        if count >= self._limit:
+            return self._trip(now, count, window, self._limit)
+        if cycle is not None and cycle.period > 1:
+            return self._trip(now, cycle.count, CYCLE_WINDOWS * window, cycle.count)
+        return None
+
+    def _trip(self, now: float, count: int, window: float, threshold: int) -> Trip:
+        evidence = tuple(Evidence(ROOM_RECONNECT, now - at, why) for at, why in self._recent)
+        return Trip(
+            guard=GuardName.ROOM_RECONNECT,
+            signature=ROOM_RECONNECT,
+            subject=self._subject,
+            count=count,
+            window_seconds=window,
+            threshold=threshold,
+            mode=self._mode,
+            action=self._action if self._mode is Mode.ENFORCE else "none",
+            evidence=evidence[-count:],
+        )
+
+    def _rearm(self) -> None:
+        self._breaker.close()
+        self._window.clear()
+        self._recent = []
+        self._cycles = None
+        self._reason = ""
+        self.trip = None
+
+
+class RoomReconnectGuard:
+    """Stops the application's own reconnect loop; needs neither ``instrument()`` nor LiveKit.
+
+    Call :meth:`check` before every reconnect. The limit is reached by the
+    ``max_reconnects_per_window``-th reconnect within the window; a window without any re-arms it.
+
+    Args:
+        room_name: Names the loop in the error: ``room_reconnect:<room_name>``.
+        max_reconnects_per_window: The reconnect that is refused, >= 1.
+        window_seconds: The window in seconds, > 0.
+        clock: Monotonic seconds; for tests.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        room_name: str,
+        max_reconnects_per_window: int = 3,
+        window_seconds: float = 60,
+        *,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.room_name = room_name
+        self.max_reconnects_per_window = max_reconnects_per_window
+        self.window_seconds = window_seconds
+        self._lock = threading.Lock()
+        self._policy = ReconnectPolicy(
+            Subject(room=room_name),
+            limit=max_reconnects_per_window,
+            window_seconds=window_seconds,
+            clock=clock,
+        )
+
+    def check(self) -> None:
+        """Count one reconnect.
+
+        Raises:
+            LoopDetectedError: If it is one too many, and for every further one until a window has
+                passed without any. All of them carry the same trip.
+        """
+        with self._lock:
+            decision = self._policy.on_reconnect()
+            trip = self._policy.trip
+        if decision.verdict is Verdict.REFUSE and trip is not None:
+            raise LoopDetectedError(
+                f"reconnect loop of room {self.room_name!r}: {trip.count} reconnects within "
+                f"{trip.window_seconds:g} s; leave the room instead of connecting again",
+                trip=trip,
+            )
