@@ -1,7 +1,7 @@
 """The protocol every claim registry speaks, and the words it answers with.
 
 A registry keeps one lease record per key and changes it only by compare-and-set. It knows nothing
-of heartbeats, policy or LiveKit: one ``ClaimKeeper`` owns all that, so every backend behaves the same.
+of heartbeats, policy or LiveKit: one ``ClaimKeeper`` owns all that, so backends behave the same.
 """
 
 from __future__ import annotations

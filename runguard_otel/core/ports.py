@@ -8,7 +8,18 @@ from typing import Protocol
 
 from runguard_otel.core.verdict import Outcome, Subject, Trip
 
-__all__ = ["AttributeValue", "Recorder", "Usage", "UsagePort"]
+__all__ = [
+    "AttributeValue",
+    "ClaimAnswer",
+    "ClaimEvent",
+    "ClaimHandle",
+    "ClaimListener",
+    "ClaimsPort",
+    "JobFacts",
+    "Recorder",
+    "Usage",
+    "UsagePort",
+]
 
 AttributeValue = str | bool | int | float
 
@@ -115,3 +126,118 @@ class UsagePort(Protocol):
 
     def connection_closed(self, key: object) -> None:
         """It left, or was removed."""
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What identifies a job for the claim to serve its room.
+
+    Args:
+        host: LiveKit server URL, or a project id.
+        room: Room name.
+        agent_name: LiveKit's agent name; other agents of the room have claims of their own.
+        job_type: ``JT_ROOM``, ``JT_PUBLISHER`` or ``JT_PARTICIPANT``.
+        participant: Identity of the participant that a job per participant is for.
+        job_id: LiveKit's job id; not part of the key.
+        namespace: Keeps deployments that share a registry apart.
+    """
+
+    host: str
+    room: str
+    agent_name: str
+    job_type: str
+    participant: str
+    job_id: str
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
+class ClaimEvent:
+    """One step in the life of a claim.
+
+    Args:
+        kind: The kind part of a ``job_claim:<kind>`` signature.
+        cause: Why, as a word from a closed list, where there is more than one way.
+        token: Our fencing token; 0 without one.
+        holder_token: The other holder's token; 0 without one.
+        waited_seconds: How long we stood by before this step.
+    """
+
+    kind: str
+    cause: str = ""
+    token: int = 0
+    holder_token: int = 0
+    waited_seconds: float = 0.0
+
+
+class ClaimListener(Protocol):
+    """Hears what becomes of one claim. Called on the event loop that claims; must be quick."""
+
+    def claim_event(self, event: ClaimEvent) -> None:
+        """Something happened that people want to know."""
+
+    def registry_call(self, operation: str, result: str, seconds: float) -> None:
+        """One call to the registry: ``acquire``, ``renew`` or ``release``, and how it ended."""
+
+    def claim_lost(self, cause: str) -> None:
+        """The policy says: stop serving. At most once per claim."""
+
+
+class ClaimHandle(Protocol):
+    """A claim that is held, or served without proof."""
+
+    @property
+    def token(self) -> int:
+        """The fencing token; higher than every token granted before for this room; 0 if none."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether the lease is known to run right now. A local check, no I/O."""
+
+    async def release(self) -> bool:
+        """Give the claim back if it still is ours; a second call returns ``False``."""
+
+
+@dataclass(frozen=True)
+class ClaimAnswer:
+    """Whether to serve.
+
+    Args:
+        handle: Set if the answer is yes.
+        cause: Why not: ``holder_fresh``, ``holder_alive``, ``holder_stayed`` or ``unreachable``.
+        holder_token: The fencing token of whoever holds it; 0 if unknown.
+    """
+
+    handle: ClaimHandle | None
+    cause: str = ""
+    holder_token: int = 0
+
+
+class ClaimsPort(Protocol):
+    """The right to serve rooms, as the adapters see it."""
+
+    @property
+    def backend(self) -> str:
+        """The registry's kind; a metric label."""
+
+    async def warm(self) -> None:
+        """Connect ahead of the first claim. Raises nothing."""
+
+    async def claim_for_worker(self, job: JobFacts, listener: ClaimListener) -> ClaimAnswer:
+        """Decide at once, before a job is accepted: a server waits about three seconds.
+
+        No only if another job's lease was renewed within the last heartbeat; when in doubt yes, and
+        the job process probes.
+        """
+
+    async def claim_for_job(self, job: JobFacts, listener: ClaimListener) -> ClaimAnswer:
+        """Decide with proof, before the user's entrypoint runs; may stand by for one lease.
+
+        On yes the claim is renewed until it is released, and is ``current_claim()`` of this task.
+        """
+
+    async def abandon(self, job: JobFacts) -> None:
+        """The job's process is gone: release what it held. Raises nothing."""
+
+    def close(self) -> None:
+        """Stop renewing and give back connections, as far as that can be done without waiting."""

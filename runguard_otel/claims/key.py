@@ -1,0 +1,64 @@
+"""The key under which a claim is kept: a hash, because room names are often phone numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import urlsplit
+
+from runguard_otel.core.ports import JobFacts
+
+__all__ = ["PREFIX", "claim_key", "normal_host"]
+
+PREFIX = "rg:v1:"
+_DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
+_PER_PARTICIPANT = ("JT_PUBLISHER", "JT_PARTICIPANT")
+
+
+def normal_host(url: str) -> str:
+    """The same word for every spelling of one LiveKit server: lower case, no default port.
+
+    ``ws`` and ``http`` (and their TLS forms) name the same server, and a path or credentials do not
+    make it another one. A text that is no URL is taken as a project id, as it is.
+
+    Args:
+        url: ``LIVEKIT_URL``, or a project id.
+    """
+    if not re.match(r"^[a-zA-Z][a-zA-Z0-9+.-]*://", url):
+        return url.strip()
+    parts = urlsplit(url.strip())
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        port = parts.port
+    except ValueError:  # not a number: keep the text apart from every real host
+        return parts.netloc.lower()
+    if port is None or port == _DEFAULT_PORTS.get(parts.scheme.lower()):
+        return host
+    return f"{host}:{port}"
+
+
+def claim_key(job: JobFacts) -> str:
+    """``rg:v1:{<32 hex>}``: 128 bits of blake2b over the length-prefixed parts of the key.
+
+    Length prefixes keep ``("ab", "c")`` and ``("a", "bc")`` apart. The braces make the hash the
+    hash tag of Redis Cluster. A job per publisher or participant is one claim per participant; all
+    other job types are one claim per room and agent name.
+
+    Args:
+        job: The job that wants to serve a room.
+    """
+    participant = job.participant if job.job_type in _PER_PARTICIPANT else ""
+    parts = (
+        normal_host(job.host),
+        job.namespace,
+        job.room,
+        job.agent_name,
+        job.job_type,
+        participant,
+    )
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return f"{PREFIX}{{{digest.hexdigest()}}}"

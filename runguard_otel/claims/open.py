@@ -1,0 +1,100 @@
+"""From a URL to a registry; a backend's module is imported only when its scheme is asked for."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import cast
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from runguard_otel.claims.registry import ClaimRegistry
+from runguard_otel.errors import SettingsError
+from runguard_otel.settings import Settings
+
+__all__ = ["SCHEMES", "open_registry", "redacted"]
+
+logger = logging.getLogger("runguard_otel")
+
+_NETWORKED = {
+    "redis": ("redis", "RedisRegistry", ""),
+    "rediss": ("redis", "RedisRegistry", ""),
+    "unix": ("redis", "RedisRegistry", ""),
+    "redis+cluster": ("redis", "RedisRegistry", ""),
+    "rediss+cluster": ("redis", "RedisRegistry", ""),
+    "redis+sentinel": ("redis", "RedisRegistry", ""),
+    "rediss+sentinel": ("redis", "RedisRegistry", ""),
+    "postgresql": ("postgres", "PostgresRegistry", "postgres"),
+    "postgres": ("postgres", "PostgresRegistry", "postgres"),
+    "dynamodb": ("dynamodb", "DynamoRegistry", "dynamodb"),
+}
+SCHEMES = ("memory", "sqlite", *_NETWORKED)
+
+
+def redacted(url: str) -> str:
+    """The URL without user, password and query: what may be logged."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "(unreadable URL)"
+    if parts.netloc != host:
+        host = f"***@{host}"
+    return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
+
+
+def open_registry(url: str, settings: Settings) -> ClaimRegistry:
+    """Build the registry a URL names. Nothing is connected yet.
+
+    Args:
+        url: One of the schemes in :data:`SCHEMES`; empty for the host's default SQLite file.
+        settings: Handed to the networked registries.
+
+    A networked backend is the class named in ``_NETWORKED``, built by its class method
+    ``from_url(url: str, settings: Settings)``.
+
+    Raises:
+        SettingsError: If the scheme is unknown, the URL lacks a part, or the backend's extra is not
+            installed. The message names what to do and holds no credentials.
+    """
+    scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()
+    if not url or scheme == "sqlite":
+        return _sqlite(rest if url else "")
+    if scheme == "memory" and separator:
+        from runguard_otel.claims.memory import MemoryRegistry, shared_store
+
+        logger.warning(
+            "memory:// claims protect this process only; LiveKit starts one process per job unless "
+            "job_executor_type is THREAD"
+        )
+        return MemoryRegistry(shared_store(rest))
+    if not separator or scheme not in _NETWORKED:
+        raise SettingsError(
+            f"claims_url {redacted(url)!r} cannot be used; allowed schemes: "
+            f"{', '.join(f'{s}://' for s in SCHEMES)}"
+        )
+    module, name, extra = _NETWORKED[scheme]
+    try:
+        backend = getattr(import_module(f"runguard_otel.claims.{module}"), name)
+        return cast("ClaimRegistry", backend.from_url(url, settings))
+    except ImportError as error:
+        package = f"runguard-otel[{extra}]" if extra else "runguard-otel"
+        raise SettingsError(
+            f"{scheme}:// claims need an extra: pip install '{package}' ({error})"
+        ) from error
+
+
+def _sqlite(rest: str) -> ClaimRegistry:
+    from runguard_otel.claims.sqlite import SqliteRegistry, default_path
+
+    if not rest:
+        return SqliteRegistry(default_path())
+    path = unquote(rest.partition("?")[0])
+    if not path.startswith("/") or path == "/":
+        raise SettingsError(
+            "claims_url sqlite:// needs three slashes and an absolute path, as in "
+            "sqlite:///var/lib/agent/claims.sqlite3"
+        )
+    if path[2:3] == ":":  # sqlite:///C:/...
+        return SqliteRegistry(path[1:])
+    return SqliteRegistry("/" + path.lstrip("/"))  # four slashes, as other tools write it, too

@@ -1,0 +1,200 @@
+"""The embedded registries keep the contract, and SQLite also keeps it across processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import stat
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
+from runguard_otel.claims.registry import Granted, Held, Holder, RegistryUnavailable
+from runguard_otel.claims.sqlite import SqliteRegistry
+from tests.contract.registry_contract import *  # noqa: F403 - the suite
+from tests.contract.registry_contract import Bench, holder
+
+pytestmark = pytest.mark.contract
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    clock = FakeClock()
+    if request.param == "memory":
+        store = MemoryStore(clock)
+
+        async def forget() -> None:
+            store.leases.clear()
+
+        yield Bench(lambda: MemoryRegistry(store), clock.advance, forget=forget)
+        return
+    path = tmp_path / "claims" / "claims.sqlite3"
+
+    async def wipe() -> None:
+        with sqlite3.connect(path) as db:
+            db.execute("DELETE FROM runguard_claim")
+
+    yield Bench(lambda: SqliteRegistry(path, clock), clock.advance, forget=wipe)
+
+
+CONTENDER = """
+import asyncio, json, sys, uuid
+from runguard_otel.claims.registry import Granted, Holder
+from runguard_otel.claims.sqlite import SqliteRegistry
+
+async def main(path, rooms):
+    registry = SqliteRegistry(path)
+    await registry.open()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    won = []
+    for room in range(rooms):
+        answer = await registry.acquire(f"rg:v1:{room}", Holder(uuid.uuid4().hex, "i", "w"), 60)
+        if isinstance(answer, Granted):
+            won.append(room)
+    print(json.dumps(won), flush=True)
+    await registry.aclose()
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+async def test_processes_share_the_file_and_every_room_has_exactly_one_winner(
+    tmp_path: Path,
+) -> None:
+    path, rooms = tmp_path / "claims.sqlite3", 200
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            CONTENDER,
+            str(path),
+            str(rooms),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+    won: list[int] = []
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        await process.stdin.drain()
+    for process in processes:
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        won += json.loads(out)
+    assert sorted(won) == list(range(rooms))
+
+
+async def test_file_and_directory_are_private(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "claims.sqlite3"
+    registry = SqliteRegistry(path)
+    await registry.acquire("rg:v1:{x}", holder(), 9)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+    await registry.aclose()
+
+
+async def test_a_directory_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "trap" / "claims.sqlite3"
+    path.parent.mkdir()
+    monkeypatch.setattr("runguard_otel.claims.sqlite.default_path", lambda: path)
+    monkeypatch.setattr(os, "getuid", lambda: path.stat().st_uid + 1 if path.exists() else 12345)
+    registry = SqliteRegistry(path)
+    with pytest.raises(RegistryUnavailable, match="belongs to somebody else"):
+        await registry.open()
+    await registry.aclose()
+
+
+async def test_a_file_that_is_no_database_is_unavailable_not_an_exception_of_sqlite(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "claims.sqlite3"
+    path.write_bytes(b"this is not a database" * 100)
+    registry = SqliteRegistry(path)
+    with pytest.raises(RegistryUnavailable, match="sqlite: DatabaseError"):
+        await registry.acquire("rg:v1:{x}", holder(), 9)
+    await registry.aclose()
+
+
+async def test_a_long_write_of_another_process_is_unavailable_within_the_bound(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "claims.sqlite3"
+    registry = SqliteRegistry(path)
+    await registry.open()
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(RegistryUnavailable, match="locked"):
+        await registry.acquire("rg:v1:{x}", holder(), 9)
+    assert loop.time() - started < 2
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert isinstance(await registry.acquire("rg:v1:{x}", holder(), 9), Granted)
+    await registry.aclose()
+
+
+async def test_a_lease_from_before_a_reboot_is_over(tmp_path: Path) -> None:
+    path, key = tmp_path / "claims.sqlite3", "rg:v1:{x}"
+    before, after = SqliteRegistry(path), SqliteRegistry(path)
+    before._boot = "an earlier boot"
+    first = await before.acquire(key, holder("AJ_a"), 1e9)
+    second = await after.acquire(key, holder("AJ_b"), 9)
+    assert isinstance(first, Granted) and isinstance(second, Granted)
+    assert second.how == "takeover"
+    assert second.token > first.token
+    await before.aclose()
+    await after.aclose()
+
+
+async def test_sqlite_leaves_the_event_loop_free_while_it_waits(tmp_path: Path) -> None:
+    path = tmp_path / "claims.sqlite3"
+    registry = SqliteRegistry(path)
+    await registry.open()
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(registry.acquire("rg:v1:{x}", holder(), 9))
+    turns = 0
+    while not waiting.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert turns >= 5  # 0.2 s of waiting in the other thread
+    with pytest.raises(RegistryUnavailable):
+        waiting.result()
+    blocker.close()
+    await registry.aclose()
+
+
+async def test_a_registry_inherited_by_a_fork_opens_its_own_connection(tmp_path: Path) -> None:
+    registry = SqliteRegistry(tmp_path / "claims.sqlite3")
+    first = Holder("AJ_a", uuid.uuid4().hex, "w")
+    await registry.acquire("rg:v1:{x}", first, 60)
+    registry._pid = -1  # as in a child of fork()
+    assert isinstance(await registry.acquire("rg:v1:{x}", holder("AJ_b"), 60), Held)
+    await registry.aclose()
