@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     claims_on_expired: Literal["continue", "shutdown"] = Field(
         "continue", description="What a job does when it could not renew its claim in time."
     )
+    claims_redis_wait_replicas: int = Field(
+        0, ge=0, le=16, description="Replicas that must confirm a grant in Redis before it counts."
+    )
 
     prices: str = Field(
         "", description="A file of prices that replaces rows of ours, see `docs/cost.md`."
@@ -136,6 +139,20 @@ class Settings(BaseSettings):
         repr=False,
         description="Salt of the hashes that group rooms and participants on spans. Empty: derived "
         "from `LIVEKIT_API_SECRET`.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which a worker serves `/metrics` for Prometheus (the next free one if "
+        "it is taken); 0 never serves it. Empty: 9464, or `OTEL_EXPORTER_PROMETHEUS_PORT`, on "
+        "`OTEL_EXPORTER_PROMETHEUS_HOST` (loopback), unless the `OTEL_*` variables ask for another "
+        "exporter.",
+    )
+    export_livekit_spans: bool = Field(
+        False,
+        description="Also export LiveKit's own spans through the provider runguard uses, when "
+        "nobody has set one for LiveKit.",
     )
     max_keys: int = Field(
         10_000, ge=10, description="Rooms or participants tracked at once; the oldest is forgotten."

@@ -108,7 +108,7 @@ def postgres_url(port: int, *, user: str = "postgres", options: str = "") -> str
 
 
 def pgbouncer(postgres_port: int) -> Server:
-    """pgbouncer in transaction mode: consecutive transactions may meet different sessions."""
+    """A pgbouncer in transaction mode: consecutive transactions may meet different sessions."""
     exe = binary("pgbouncer", "pgbouncer")
 
     def argv(port: int, directory: Path) -> list[str]:
@@ -146,7 +146,7 @@ def dynalite_server() -> Server:
 
 
 def moto_server() -> Server:
-    """moto's server: a second, independent DynamoDB-compatible server."""
+    """The server of moto: a second, independent DynamoDB-compatible server."""
     exe = Path(sys.executable).with_name("moto_server")
     if not exe.exists():
         raise NotInstalled("moto is not installed: pip install 'moto[server]'")

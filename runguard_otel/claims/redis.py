@@ -1,0 +1,222 @@
+"""``redis://``: claims in Redis or Valkey, one hash per claim, changed by scripts only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from redis.exceptions import RedisError, ResponseError
+
+from runguard_otel.claims import redis_scripts as scripts
+from runguard_otel.claims.redact import redact_url, scrub
+from runguard_otel.claims.redis_client import connect
+from runguard_otel.claims.registry import (
+    ClaimRecord,
+    Granted,
+    Held,
+    Holder,
+    How,
+    Missing,
+    Observation,
+    RegistryUnavailable,
+    Renewed,
+    Superseded,
+)
+from runguard_otel.errors import SettingsError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from redis.asyncio.cluster import RedisCluster
+    from redis.commands.core import AsyncScript
+
+    from runguard_otel.settings import Settings
+
+__all__ = ["RedisRegistry"]
+
+logger = logging.getLogger("runguard_otel")
+
+WAIT_MS = 100
+"""How long a grant waits for its replicas, in milliseconds."""
+_KEYS = "rg:v1:*"
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+class RedisRegistry:
+    """See :class:`~runguard_otel.claims.registry.ClaimRegistry`. Unchanged on Valkey.
+
+    Args:
+        url: See :func:`~runguard_otel.claims.redis_client.connect`.
+        client: A ready ``redis.asyncio`` client instead, with its own timeouts and retries. It is
+            not closed by us.
+        wait_replicas: A grant counts only when this many replicas have it; this narrows what a
+            failover can lose, at one more round trip. Not with a cluster URL.
+
+    Raises:
+        SettingsError: Unless exactly one of ``url`` and ``client`` is given, or the URL is bad.
+    """
+
+    backend = "redis"
+    default_timeout = 0.25
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client: Redis | RedisCluster | None = None,
+        wait_replicas: int = 0,
+    ) -> None:
+        if (url is None) == (client is None):
+            raise SettingsError("RedisRegistry takes either a url or a client")
+        if wait_replicas and not hasattr(client, "connection_pool") and "+cluster" in (url or ""):
+            raise SettingsError("claims_redis_wait_replicas does not work with redis+cluster://")
+        self._url = url or ""
+        self._closing: list[Any] = []
+        if client is None:
+            client, self._closing = connect(self._url)
+        self._client = cast("Redis", client)
+        self._wait_replicas = wait_replicas
+        self._acquire = self._register(scripts.ACQUIRE)
+        self._renew = self._register(scripts.RENEW)
+        self._release = self._register(scripts.RELEASE)
+        self._abandon = self._register(scripts.ABANDON)
+
+    @classmethod
+    def from_url(cls, url: str, settings: Settings) -> RedisRegistry:
+        """The registry of a ``claims_url``."""
+        return cls(url, wait_replicas=settings.claims_redis_wait_replicas)
+
+    def _register(self, source: str) -> AsyncScript:
+        return self._client.register_script(source)
+
+    def __repr__(self) -> str:
+        return f"RedisRegistry({redact_url(self._url) or self._client.__class__.__name__!r})"
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn what the client raises into the one exception a registry may raise."""
+        try:
+            yield
+        except (RedisError, OSError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
+            # ``from None``: a chained driver error would bring the credentials back into the log.
+            raise RegistryUnavailable(
+                f"Redis: {type(error).__name__}: {scrub(str(error), self._url)}"
+            ) from None
+
+    async def open(self) -> None:
+        """Connect and load the scripts, so that the first claim is one short round trip."""
+        with self._asking():
+            for script in (self._acquire, self._renew, self._release, self._abandon):
+                await self._client.script_load(script.script)
+        await self._warn_of_eviction()
+
+    async def _warn_of_eviction(self) -> None:
+        try:
+            memory = await self._client.info("memory")
+        except ResponseError:  # the least-privilege user may not ask
+            return
+        except (RedisError, OSError, asyncio.TimeoutError):
+            return
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if memory.get("maxmemory") and policy != "noeviction":
+            logger.warning(
+                "the claim registry's Redis may evict claims under memory pressure "
+                "(maxmemory-policy %s): a room could be served twice; use noeviction",
+                policy,
+            )
+
+    async def acquire(
+        self, key: str, who: Holder, ttl: float, *, observed: Observation | None = None
+    ) -> Granted | Held:
+        """See the protocol; ``observed`` is not needed, the server has a clock."""
+        args: list[str | int] = [
+            who.job_id,
+            who.instance,
+            who.worker,
+            _ms(ttl),
+            scripts.RETENTION_MS,
+        ]
+        with self._asking():
+            if self._wait_replicas:
+                answer = await self._acquire_replicated(key, args)
+            else:
+                answer = await self._acquire(keys=[key], args=args)
+        if int(answer[0]) == 1:
+            return Granted(int(answer[1]), cast("How", _text(answer[2])))
+        token, version, instance, job, remaining = answer[1:]
+        return Held(int(token), _text(version), _text(instance), _text(job), int(remaining) / 1e6)
+
+    async def _acquire_replicated(self, key: str, args: list[str | int]) -> Any:
+        # WAIT speaks of the writes of its own connection, so both travel in one pipeline.
+        async with self._client.pipeline(transaction=False) as pipe:
+            await self._acquire(keys=[key], args=args, client=pipe)
+            pipe.execute_command("WAIT", self._wait_replicas, WAIT_MS)
+            answer, copies = await pipe.execute()
+        if int(answer[0]) == 1 and int(copies) < self._wait_replicas:
+            raise RegistryUnavailable(
+                f"Redis: granted, but {copies} of {self._wait_replicas} replicas confirmed it "
+                f"within {WAIT_MS} ms"
+            )
+        return answer
+
+    async def renew(
+        self, key: str, who: Holder, token: int, ttl: float
+    ) -> Renewed | Superseded | Missing:
+        """See :class:`~runguard_otel.claims.registry.ClaimRegistry`."""
+        with self._asking():
+            answer = await self._renew(
+                keys=[key], args=[who.instance, token, _ms(ttl), scripts.RETENTION_MS]
+            )
+        if int(answer[0]) == 1:
+            return Renewed()
+        if int(answer[0]) == 0:
+            return Missing()
+        return Superseded(int(answer[1]), _text(answer[2]), _text(answer[3]))
+
+    async def release(self, key: str, who: Holder, token: int) -> bool:
+        """See :class:`~runguard_otel.claims.registry.ClaimRegistry`."""
+        with self._asking():
+            return bool(
+                await self._release(keys=[key], args=[who.instance, token, scripts.RETENTION_MS])
+            )
+
+    async def abandon(self, key: str, job_id: str, worker: str) -> bool:
+        """See :class:`~runguard_otel.claims.registry.ClaimRegistry`."""
+        with self._asking():
+            return bool(
+                await self._abandon(keys=[key], args=[job_id, worker, scripts.RETENTION_MS])
+            )
+
+    async def inspect(self, key: str | None = None) -> list[ClaimRecord]:
+        """See the protocol. All records are found by scanning, which needs no index."""
+        with self._asking():
+            keys = [key] if key else sorted([_text(k) async for k in self._client.scan_iter(_KEYS)])
+            records = [await self._record(name) for name in keys]
+        return [record for record in records if record is not None]
+
+    async def _record(self, key: str) -> ClaimRecord | None:
+        fields = ("tok", "job", "inst", "wrk", "at", "till", "n")
+        # redis-py types these for its sync client too, hence the cast.
+        found = await cast("Any", self._client.hmget(key, list(fields)))
+        if found[0] is None:
+            return None
+        tok, job, inst, wrk, at, till, n = (_text(value) for value in found)
+        seconds, micros = await cast("Any", self._client.time())
+        left = int(till) / 1e6 - int(seconds) - int(micros) / 1e6
+        state: Literal["held", "released"] = "held" if till != "0" else "released"
+        acquired = int(at) / 1e6
+        return ClaimRecord(key, int(tok), job, inst, wrk, acquired, max(0.0, left), n, state)
+
+    async def aclose(self) -> None:
+        """Close our own client; one that was given to us stays open."""
+        while self._closing:
+            await self._closing.pop().aclose()
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
