@@ -16,6 +16,7 @@ __all__ = [
     "ClaimListener",
     "ClaimsPort",
     "JobFacts",
+    "Lifecycle",
     "Recorder",
     "Usage",
     "UsagePort",
@@ -79,6 +80,35 @@ class Recorder(Protocol):
         """
 
 
+class Lifecycle(Protocol):
+    """Told when the worker and its jobs begin and end, which is when telemetry opens and flushes.
+
+    Only ``flush`` and ``stop_worker`` block; adapters call them in a thread.
+    """
+
+    @property
+    def hub_address(self) -> str | None:
+        """Where job processes report, once the worker runs; ``None`` without a hub."""
+
+    def start_worker(self, agent: str = "", *, listen: bool = True) -> None:
+        """The worker begins; ``listen`` if its jobs run in processes of their own."""
+
+    def stop_worker(self, timeout: float = 2.0) -> None:
+        """The worker is over."""
+
+    def job_started(self) -> None:
+        """A job begins in this process."""
+
+    def job_ended(self, job_id: str, outcome: str) -> None:
+        """A job is over: ``clean`` or ``crashed``."""
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Push out what waits; each part within ``timeout`` seconds."""
+
+    def host_span_provider(self) -> object | None:
+        """A tracer provider to set for LiveKit's own spans, or ``None``."""
+
+
 @dataclass(frozen=True)
 class Usage:
     """What one request used, as its provider meters it.
@@ -126,6 +156,9 @@ class UsagePort(Protocol):
 
     def connection_closed(self, key: object) -> None:
         """It left, or was removed."""
+
+    def settle(self) -> None:
+        """Bill what is running (streams, connections) up to now. Cheap; call it when idle."""
 
 
 @dataclass(frozen=True)

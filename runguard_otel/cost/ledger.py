@@ -1,0 +1,97 @@
+"""The running bill of one session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+__all__ = ["Ledger", "SessionCost", "Turn"]
+
+
+@dataclass(frozen=True)
+class SessionCost:
+    """What a session has cost so far, in USD by component: an estimate from list prices.
+
+    Args:
+        transport: The agent's own connection minutes.
+        agent: Agent session minutes, or your own compute.
+        stt: Speech recognition.
+        llm: Language and realtime models.
+        tts: Speech synthesis.
+        unpriced: Usage without a price, by ``component/unit`` (``llm/token``). Not in any amount.
+    """
+
+    transport: Decimal = Decimal(0)
+    agent: Decimal = Decimal(0)
+    stt: Decimal = Decimal(0)
+    llm: Decimal = Decimal(0)
+    tts: Decimal = Decimal(0)
+    unpriced: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Decimal:
+        """The sum of the components."""
+        return self.transport + self.agent + self.stt + self.llm + self.tts
+
+    def by_component(self) -> dict[str, Decimal]:
+        """The components that cost something."""
+        named = {c: getattr(self, c) for c in ("transport", "agent", "stt", "llm", "tts")}
+        return {c: amount for c, amount in named.items() if amount}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """This session's average agent turn, in USD; zero while it has had none."""
+
+    llm: Decimal = Decimal(0)
+    tts: Decimal = Decimal(0)
+    turns: int = 0
+
+
+class Ledger:
+    """Adds up one session. Not thread-safe: its meter holds the lock."""
+
+    __slots__ = ("_amounts", "_last_turn", "_turn", "_turns", "_unpriced", "streamed", "wasting")
+
+    def __init__(self) -> None:
+        self._amounts: dict[str, Decimal] = {}
+        self._unpriced: dict[str, Decimal] = {}
+        self._turn: dict[str, Decimal] = {}
+        self._turns = 0
+        self._last_turn = ""
+        self.streamed: set[tuple[str, str]] = set()
+        """STT models (provider, model) whose audio is metered by the stream, not by its reports."""
+        self.wasting = ""
+        """The guard that saw this whole session to be waste and was not allowed to end it."""
+
+    def add(self, component: str, amount: Decimal) -> None:
+        """Add to the bill."""
+        self._amounts[component] = self._amounts.get(component, Decimal(0)) + amount
+
+    def add_unpriced(self, component: str, unit: str, quantity: Decimal) -> None:
+        """Remember usage that has no price."""
+        key = f"{component}/{unit}"
+        self._unpriced[key] = self._unpriced.get(key, Decimal(0)) + quantity
+
+    def add_turn(self, component: str, amount: Decimal, turn: str) -> None:
+        """Add to the average turn.
+
+        Only the last turn's name is kept: turns that interleave count twice, which makes the
+        average smaller, the conservative side.
+        """
+        if component == "llm" and (not turn or turn != self._last_turn):
+            self._turns += 1
+            self._last_turn = turn
+        self._turn[component] = self._turn.get(component, Decimal(0)) + amount
+
+    def average_turn(self) -> Turn:
+        """What one agent turn of this session has cost on average."""
+        if not self._turns:
+            return Turn()
+        llm, tts = (self._turn.get(c, Decimal(0)) / self._turns for c in ("llm", "tts"))
+        return Turn(llm, tts, self._turns)
+
+    def cost(self) -> SessionCost:
+        """The bill so far."""
+        return SessionCost(**self._amounts, unpriced=dict(self._unpriced))

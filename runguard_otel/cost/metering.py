@@ -1,0 +1,167 @@
+"""How usage becomes money: meters, rounding and the charge of one use. Decimal only.
+
+A provider meters in one of four ways; a row of the price book names the meters it bills, and with
+that the group. The other groups of the same usage are not billed (an STT that is paid by the open
+second also reports audio and tokens).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal, localcontext
+from typing import Final
+
+__all__ = ["GROUPS", "METERS", "Charge", "Rounding", "charge", "exact", "group_of", "natural_units"]
+
+GROUPS: Final[dict[str, tuple[str, ...]]] = {
+    "token": (
+        "input_tokens",
+        "cached_input_tokens",
+        "cache_write_tokens",
+        "output_tokens",
+        "input_audio_tokens",
+        "cached_audio_tokens",
+        "output_audio_tokens",
+        "input_image_tokens",
+        "cached_image_tokens",
+    ),
+    "character": ("characters",),
+    "audio": ("audio_seconds",),
+    "open": ("open_seconds",),
+    "connection": ("connection_seconds",),
+    "gigabyte": ("gigabytes",),
+    "request": ("requests",),
+}
+"""Meters by group. The meters of one group add up; two groups describe the same use twice."""
+
+METERS: Final = tuple(meter for meters in GROUPS.values() for meter in meters)
+_GROUP: Final = {meter: group for group, meters in GROUPS.items() for meter in meters}
+_UNIT: Final = {
+    "token": ("token", Decimal(1)),
+    "character": ("character", Decimal(1)),
+    "audio": ("second", Decimal(1)),
+    "open": ("second", Decimal(1)),
+    "connection": ("minute", Decimal(60)),
+    "gigabyte": ("gigabyte", Decimal(1)),
+    "request": ("request", Decimal(1)),
+}
+
+
+def group_of(meter: str) -> str:
+    """The group a meter belongs to.
+
+    Raises:
+        KeyError: If there is no such meter.
+    """
+    return _GROUP[meter]
+
+
+def exact(value: float | int | str | Decimal) -> Decimal:
+    """The decimal number a person reads: ``0.1`` is 0.1, not its binary neighbour.
+
+    Raises:
+        ValueError: If it is negative, infinite or not a number. Usage is never negative.
+    """
+    number = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not number.is_finite() or number < 0:
+        raise ValueError(f"usage must be a finite number >= 0, got {value!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a single use is rounded up before it is billed, in units of its meter.
+
+    Args:
+        increment: Billed in whole steps of this; 0 bills exactly.
+        minimum: Billed at least this, even for a use of 0.
+    """
+
+    increment: Decimal = Decimal(0)
+    minimum: Decimal = Decimal(0)
+
+    def billable(self, quantity: Decimal) -> Decimal:
+        """What a use of ``quantity`` is billed as; never less than it."""
+        quantity = max(quantity, self.minimum)
+        if self.increment:
+            steps = (quantity / self.increment).to_integral_value(rounding=ROUND_CEILING)
+            quantity = steps * self.increment
+        return quantity
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What one use costs.
+
+    Args:
+        amount: In the book's currency.
+        unpriced: What could not be priced, by unit (``token``, ``second``, ...).
+    """
+
+    amount: Decimal = Decimal(0)
+    unpriced: Mapping[str, Decimal] | None = None
+
+
+def charge(
+    rates: Mapping[str, Decimal],
+    per: Decimal,
+    rounding: Rounding,
+    quantities: Mapping[str, float | Decimal],
+) -> Charge:
+    """Price one use by one row.
+
+    Only the row's groups are billed, and of those every meter that was used must have a rate: a
+    row without a price for cached tokens leaves cached tokens unpriced, it does not guess.
+
+    Args:
+        rates: Price of ``per`` units, by meter.
+        per: How many units a rate buys.
+        rounding: Applied to each metered quantity.
+        quantities: What was used, by meter.
+
+    Raises:
+        ValueError: If a quantity is negative or not a number.
+        KeyError: If a meter does not exist.
+    """
+    used = {meter: exact(q) for meter, q in quantities.items() if q or rounding.minimum}
+    groups = {group_of(meter) for meter in rates}
+    amount = Decimal(0)
+    missing: dict[str, Decimal] = {}
+    billed = False
+    with localcontext() as context:
+        context.prec = 40  # a month of tokens at a millionth of a cent each stays exact
+        for meter, quantity in used.items():
+            if group_of(meter) not in groups:
+                continue
+            billed = True
+            if meter in rates:
+                amount += rounding.billable(quantity) * rates[meter] / per
+            else:
+                _add(missing, meter, quantity)
+    if not billed:  # paid by something this use does not report
+        return Charge(Decimal(0), natural_units(used) or None)
+    return Charge(amount, missing or None)
+
+
+def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decimal]:
+    """A use without a price, in the unit it is most likely paid by: one group, never two.
+
+    Raises:
+        ValueError: If a quantity is negative or not a number.
+        KeyError: If a meter does not exist.
+    """
+    used = {meter: exact(q) for meter, q in quantities.items() if q}
+    for meters in GROUPS.values():
+        total: dict[str, Decimal] = {}
+        for meter in meters:
+            if meter in used:
+                _add(total, meter, used[meter])
+        if total:
+            return total
+    return {}
+
+
+def _add(into: dict[str, Decimal], meter: str, quantity: Decimal) -> None:
+    unit, size = _UNIT[group_of(meter)]
+    into[unit] = into.get(unit, Decimal(0)) + quantity / size

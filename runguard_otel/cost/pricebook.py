@@ -1,0 +1,155 @@
+"""The price book: rows with a source, overridable, strict about what it does not understand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from runguard_otel.cost.metering import Charge, Rounding, charge, natural_units
+from runguard_otel.errors import RunGuardError
+
+__all__ = ["OURS", "STALE_DAYS", "Price", "PriceBook", "PriceBookError"]
+
+STALE_DAYS: Final = 180
+OURS: Final = "built in"
+_PROMPT: Final = ("input_tokens", "cached_input_tokens", "cache_write_tokens")
+
+
+class PriceBookError(RunGuardError, ValueError):
+    """A price file cannot be used. The message names the file, the row and what to write."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """One row.
+
+    Args:
+        component: ``transport``, ``agent``, ``stt``, ``llm`` or ``tts``.
+        provider: Our name of the provider, lower case.
+        models: Names or shell patterns.
+        rates: USD for ``per`` units, by meter.
+        source: Where the price was read.
+        day: When, or when the source's author verified it.
+        plan: Only for this LiveKit Cloud plan; ``""`` for any.
+        per: How many units a rate buys.
+        rounding: How a single use is rounded.
+        max_prompt: Longer requests (in prompt tokens) are not priced by this row; 0: no limit.
+        note: What to know about it.
+        origin: The file it came from.
+    """
+
+    component: str
+    provider: str
+    models: tuple[str, ...]
+    rates: Mapping[str, Decimal]
+    source: str
+    day: date
+    plan: str = ""
+    per: Decimal = Decimal(1)
+    rounding: Rounding = field(default_factory=Rounding)
+    max_prompt: int = 0
+    note: str = ""
+    origin: str = OURS
+
+    def age_days(self, today: date) -> int:
+        """Days since the source was read."""
+        return (today - self.day).days
+
+    def stale(self, today: date) -> bool:
+        """Whether it is time to look at the source again."""
+        return self.age_days(today) > STALE_DAYS
+
+    def charge(self, quantities: Mapping[str, float | Decimal]) -> Charge:
+        """Price one use.
+
+        Raises:
+            ValueError: If a quantity is negative or not a number.
+            KeyError: If a meter does not exist.
+        """
+        prompt = sum(q for m, q in quantities.items() if m in _PROMPT)
+        if self.max_prompt and prompt > self.max_prompt:
+            return Charge(unpriced=natural_units(quantities))
+        return charge(self.rates, self.per, self.rounding, quantities)
+
+
+class PriceBook:
+    """Finds the row of a model.
+
+    Args:
+        rows: The rows; a later row replaces an earlier one of the same identity.
+        aliases: Our provider name by what LiveKit calls it, lower case.
+        version: Of the built-in rows; exported so that a number can be traced to its prices.
+    """
+
+    def __init__(
+        self, rows: Iterable[Price], aliases: Mapping[str, str] | None = None, version: str = ""
+    ) -> None:
+        known: dict[tuple[str, str, str, str], Price] = {}
+        for row in rows:
+            for model in row.models:
+                known[row.component, row.provider, row.plan, model] = row
+        self._known = known
+        self.rows = tuple({id(row): row for row in known.values()}.values())
+        self.aliases = {k.lower(): v for k, v in (aliases or {}).items()}
+        self.version = version
+        self._find = lru_cache(maxsize=512)(self._search)
+
+    @classmethod
+    def load(cls, override: str | Path = "") -> PriceBook:
+        """Our rows, replaced and extended by those of ``override``.
+
+        Args:
+            override: A file of the same form; empty for none.
+
+        Raises:
+            PriceBookError: If a file is missing or a row cannot be used.
+        """
+        from runguard_otel.cost.pricefile import BUILT_IN, read
+
+        ours = read(BUILT_IN, OURS)
+        if not override:
+            return cls(ours.rows, ours.aliases, ours.version)
+        own = read(Path(override).expanduser(), str(override))
+        return cls(
+            [*ours.rows, *own.rows],
+            {**ours.aliases, **own.aliases},
+            f"{ours.version}+{own.version or 'override'}",
+        )
+
+    @classmethod
+    def empty(cls) -> PriceBook:
+        """A book without rows: everything is unpriced, nothing is wrong."""
+        return cls(())
+
+    def provider(self, name: str) -> str:
+        """Our name for a provider."""
+        lowered = name.strip().lower()
+        return self.aliases.get(lowered, lowered)
+
+    def find(self, component: str, provider: str, model: str, plan: str = "") -> Price | None:
+        """The row that prices this model, or ``None``: then it is unpriced, not free.
+
+        Args:
+            component: The component.
+            provider: As LiveKit names it.
+            model: As LiveKit names it; compared without regard to case.
+            plan: The LiveKit Cloud plan in force; rows of another plan do not count.
+        """
+        return self._find(component, self.provider(provider), model.strip().lower(), plan)
+
+    def _search(self, component: str, provider: str, model: str, plan: str) -> Price | None:
+        best: tuple[tuple[bool, bool, bool, int], Price] | None = None
+        for (its, whose, its_plan, pattern), row in self._known.items():
+            if its != component or whose != provider or its_plan not in ("", plan):
+                continue
+            if pattern == model or fnmatchcase(model, pattern):
+                rank = (row.origin != OURS, pattern == model, bool(its_plan), len(pattern))
+                if best is None or rank > best[0]:
+                    best = (rank, row)
+        return best[1] if best else None

@@ -1,0 +1,133 @@
+"""Reads a price file, and says in words what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Final
+
+from runguard_otel.cost.metering import METERS, Rounding
+from runguard_otel.cost.pricebook import Price, PriceBookError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["BUILT_IN", "PriceFile", "read"]
+
+BUILT_IN: Final = Path(__file__).with_name("prices.toml")
+CURRENCY: Final = "USD"  # the unit of runguard.cost.*; one metric cannot add two currencies
+COMPONENTS: Final = ("transport", "agent", "stt", "llm", "tts")
+PLANS: Final = ("ship", "scale")
+REQUIRED: Final = ("component", "provider", "model", "rates", "source", "date")
+KEYS: Final = (*REQUIRED, "plan", "per", "rounding", "max_prompt", "currency", "note")
+
+
+@dataclass(frozen=True)
+class PriceFile:
+    """A file's rows, provider aliases and version."""
+
+    rows: list[Price]
+    aliases: dict[str, str]
+    version: str
+
+
+def read(path: Path, origin: str) -> PriceFile:
+    """Read one price file.
+
+    Args:
+        path: The file.
+        origin: What messages call it.
+
+    Raises:
+        PriceBookError: If it is missing, unreadable, or a row cannot be used.
+    """
+    try:
+        # Decimal from the text of the number: a price never goes through a binary float.
+        data = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
+    except FileNotFoundError:
+        raise PriceBookError(
+            f"{origin}: no such file; RUNGUARD_PRICES must name a price file"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PriceBookError(f"{origin}: cannot be read: {error}") from error
+    rows = data.get("price", [])
+    if not isinstance(rows, list) or not rows:
+        raise PriceBookError(f"{origin}: has no [[price]] row")
+    aliases = data.get("aliases", {})
+    if not all(isinstance(v, str) for v in aliases.values()):
+        raise PriceBookError(f"{origin}: [aliases] must map names to names")
+    unknown = set(data) - {"price", "aliases", "version"}
+    if unknown:
+        raise PriceBookError(f"{origin}: unknown table {sorted(unknown)[0]!r}")
+    parsed = [_row(raw, f"{origin}: row {n}", origin) for n, raw in enumerate(rows, 1)]
+    return PriceFile(parsed, dict(aliases), str(data.get("version", "")))
+
+
+def _row(raw: Any, where: str, origin: str) -> Price:
+    if not isinstance(raw, dict):
+        raise PriceBookError(f"{where}: must be a table")
+    where = f"{where} ({raw.get('provider', '?')} {raw.get('model', '?')})"
+    _check_words(raw, where)
+    rates, rounding = raw["rates"], raw.get("rounding", {})
+    if not isinstance(rates, dict):
+        raise PriceBookError(f"{where}: rates must be a table of prices by meter")
+    for meter in rates:
+        if meter not in METERS:
+            raise PriceBookError(f"{where}: no meter {meter!r}; meters: {', '.join(METERS)}")
+    if not isinstance(rounding, dict) or set(rounding) - {"increment", "minimum"}:
+        raise PriceBookError(f"{where}: rounding takes increment and minimum")
+    models = raw["model"] if isinstance(raw["model"], list) else [raw["model"]]
+    if not all(isinstance(m, str) and m for m in models):
+        raise PriceBookError(f"{where}: model must be a name or a list of names")
+    per = _number(raw.get("per", 1), where, "per")
+    if not per:
+        raise PriceBookError(f"{where}: per must be > 0")
+    return Price(
+        component=raw["component"],
+        provider=str(raw["provider"]).lower(),
+        models=tuple(m.lower() for m in models),
+        rates={meter: _number(rate, where, meter) for meter, rate in rates.items()},
+        source=str(raw["source"]),
+        day=raw["date"],
+        plan=raw.get("plan", ""),
+        per=per,
+        rounding=Rounding(**{k: _number(v, where, f"rounding.{k}") for k, v in rounding.items()}),
+        max_prompt=int(_number(raw.get("max_prompt", 0), where, "max_prompt")),
+        note=str(raw.get("note", "")),
+        origin=origin,
+    )
+
+
+def _check_words(raw: dict[str, Any], where: str) -> None:
+    for name in REQUIRED:
+        if not raw.get(name):
+            raise PriceBookError(f"{where}: {name} is missing")
+    for name in raw:
+        if name not in KEYS:
+            raise PriceBookError(f"{where}: unknown key {name!r}; known: {', '.join(KEYS)}")
+    if raw["component"] not in COMPONENTS:
+        raise PriceBookError(f"{where}: component must be one of {', '.join(COMPONENTS)}")
+    if raw.get("plan", "") not in ("", *PLANS):
+        raise PriceBookError(f"{where}: plan must be one of {', '.join(PLANS)}")
+    if raw.get("currency", CURRENCY) != CURRENCY:
+        raise PriceBookError(
+            f"{where}: currency {raw['currency']!r} cannot be used: the metrics count {CURRENCY}, "
+            "and two currencies do not add up; convert it and name the rate in source"
+        )
+    if not isinstance(raw["date"], date):
+        raise PriceBookError(f"{where}: date must be a date such as 2026-11-23, without quotes")
+
+
+def _number(value: Any, where: str, name: str) -> Decimal:
+    try:
+        number = value if isinstance(value, Decimal) else Decimal(value)
+    except (InvalidOperation, TypeError, ValueError):
+        raise PriceBookError(f"{where}: {name}={value!r} is not a number") from None
+    if isinstance(value, bool) or not number.is_finite() or number < 0:
+        raise PriceBookError(f"{where}: {name}={value!r} must be a number >= 0")
+    return number
