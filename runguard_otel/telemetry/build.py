@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Mode
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry import export
 from runguard_otel.telemetry.callbacks import Callbacks, TripCallback
+from runguard_otel.telemetry.client import HubSink
 from runguard_otel.telemetry.logs import TripLog
 from runguard_otel.telemetry.privacy import Privacy
-from runguard_otel.telemetry.providers import TracerSource, sdk_disabled
+from runguard_otel.telemetry.providers import TracerSource, host_provider, sdk_disabled
 from runguard_otel.telemetry.recorder import Recorder
 from runguard_otel.telemetry.series import Series, zero_points
-from runguard_otel.telemetry.sink import MeterSink, NullSink, Sink
+from runguard_otel.telemetry.sink import LazySink, MeterSink, NullSink, Sink
 from runguard_otel.telemetry.spans import Spans
+from runguard_otel.telemetry.worker import WorkerTelemetry, bounded
 
 __all__ = ["Telemetry", "build"]
-
-logger = logging.getLogger("runguard_otel")
 
 _METER = "runguard_otel"
 
@@ -52,12 +52,17 @@ class Telemetry:
         self._callbacks = Callbacks()
         self.tracers = TracerSource(tracer_provider, export.tracer_provider)
         self._sink = LazySink(self._in_process)
+        self._worker: WorkerTelemetry | None = None
+        self._worker_agent = ""
+        self._own_meter_provider: Any | None = None
+        self._refused: deque[str] = deque(maxlen=1000)
         self.recorder = Recorder(
             self._sink,
             Spans(self.tracers, privacy, settings.max_keys),
             TripLog(privacy, logger_provider),
             self._callbacks,
-            agent_name,
+            lambda: agent_name() or self._worker_agent,
+            on_refused=self._refused.append,
         )
 
     def on_trip(self, callback: TripCallback) -> None:
@@ -70,11 +75,112 @@ class Telemetry:
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Push spans and counts out, each within ``timeout`` seconds. Blocks: call in a thread."""
-        done = [self.tracers.flush(timeout), self._sink.flush(timeout)]
-        return all([*done, self._callbacks.flush(timeout)])
+        counts = self._sink.flush(timeout)
+        spans = self.tracers.flush(timeout)
+        return self._callbacks.flush(timeout) and counts and spans
 
-    def modes(self) -> Mapping[GuardName, Any]:
-        """The mode of each guard."""
+    # The worker
+
+    @property
+    def hub_address(self) -> str | None:
+        """Where this worker's job processes report; ``None`` if this is no worker with a hub."""
+        return self._worker.hub_address if self._worker else None
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where this worker serves ``/metrics``, if it does."""
+        endpoint = self._worker.endpoint if self._worker else None
+        return endpoint.url if endpoint else None
+
+    def start_worker(self, agent: str = "", *, listen: bool = True) -> None:
+        """The worker begins to run in this process: open the hub and the exporters.
+
+        Args:
+            agent: The worker's agent name, which its jobs' events will carry.
+            listen: Whether jobs run in processes of their own and need a hub.
+        """
+        if self._worker is not None or sdk_disabled():
+            return
+        self._worker_agent = agent
+        worker = WorkerTelemetry(
+            self._modes(),
+            agent,
+            meter_provider=self._meter_provider,
+            metrics_port=self._settings.metrics_port,
+            listen=listen,
+        )
+        former = self._sink.use(worker.sink)
+        if isinstance(former, MeterSink) and self._own_meter_provider is not None:
+            worker.replay(self.recorder.tally.sums())
+            self._close_own()
+        self._worker = worker
+
+    def stop_worker(self, timeout: float = 2.0) -> None:
+        """The worker stops: count what was written, push it, close. Blocks; call in a thread."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop(timeout)
+            self._sink.use(None)
+
+    # A job
+
+    def use_hub(self, address: str) -> None:
+        """This is a job process: send what it measures to the worker's hub at ``address``.
+
+        Nothing is opened before the first measurement or the start of a job.
+        """
+        current = self._sink.current
+        if self._worker is not None or sdk_disabled():
+            return
+        if not (isinstance(current, HubSink) and current.address == address):
+            self._sink.use(HubSink(address))
+
+    def job_started(self) -> None:
+        """A job begins to run in this process."""
+        target = self._sink.target
+        if isinstance(target, HubSink):
+            target.start()
+        else:
+            self.recorder.add("runguard.jobs", 1)
+
+    def job_ended(self, job_id: str, outcome: str) -> None:
+        """A job is over.
+
+        Args:
+            job_id: LiveKit's id of it.
+            outcome: ``clean`` or ``crashed``; a job whose claim was refused counts as ``refused``.
+        """
+        if job_id in self._refused:
+            outcome = "refused"
+        target = self._sink.target
+        if isinstance(target, HubSink):
+            target.end(outcome)
+        else:
+            self.recorder.add("runguard.jobs", -1)
+            self.recorder.add("runguard.jobs.ended", 1, job_outcome=outcome)
+
+    def host_span_provider(self) -> Any | None:
+        """A provider for LiveKit's own spans, if the settings ask for it and nobody has set one."""
+        if self._settings.export_livekit_spans and host_provider() is None:
+            return self.tracers.provider()
+        return None
+
+    def shutdown(self, timeout: float = 2.0) -> None:
+        """Close what was opened here. Providers of others are never shut down."""
+        self.stop_worker(timeout)
+        target = self._sink.use(None)
+        if isinstance(target, HubSink):
+            target.flush(timeout)
+            target.close()
+        self._close_own()
+        self.tracers.close(timeout)
+
+    def _close_own(self) -> None:
+        provider, self._own_meter_provider = self._own_meter_provider, None
+        if provider is not None:
+            bounded(lambda: provider.shutdown(timeout_millis=2000), 2.0)
+
+    def _modes(self) -> Mapping[GuardName, Mode]:
         return {guard: self._settings.mode_of(guard) for guard in GuardName}
 
     def _in_process(self) -> Sink:
@@ -84,52 +190,15 @@ class Telemetry:
         flush = None
         if provider is None:
             provider = export.meter_provider(export.push_readers(export.metric_exporters()))
-            own = provider
+            own = self._own_meter_provider = provider
 
             def flush(timeout: float) -> bool:
                 return bool(own.force_flush(timeout * 1000))
 
         sink = MeterSink(provider.get_meter(_METER), Series(), flush)
-        for name, labels in zero_points(self.modes()):
+        for name, labels in zero_points(self._modes(), self._worker_agent):
             sink.add(name, 0, labels, None)
         return sink
-
-
-class LazySink:
-    """A sink that is made at the first measurement, in the process that measures.
-
-    Nothing may be opened at import or in the forkserver, and a job process learns where to send
-    its measurements only after ``instrument()``.
-    """
-
-    def __init__(self, make: Callable[[], Sink]) -> None:
-        self._make = make
-        self._target: Sink | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def target(self) -> Sink:
-        """The sink in use, made now if there is none."""
-        if self._target is None:
-            with self._lock:
-                if self._target is None:
-                    self._target = self._make()
-        return self._target
-
-    def use(self, target: Sink | None) -> Sink | None:
-        """Send everything to ``target`` from now on (``None``: make one); returns the former."""
-        former, self._target = self._target, target
-        return former
-
-    def add(
-        self, name: str, value: float, attributes: Mapping[str, str], context: object | None
-    ) -> None:
-        """Pass one measurement on."""
-        self.target.add(name, value, attributes, context)
-
-    def flush(self, timeout: float) -> bool:
-        """Flush the sink in use, if any."""
-        return self._target.flush(timeout) if self._target else True
 
 
 def build(

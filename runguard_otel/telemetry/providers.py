@@ -85,6 +85,14 @@ class TracerSource:
                     self._own = self._build()
         return self._own
 
+    def close(self, timeout: float) -> None:
+        """Shut our own provider down, if there is one, within about ``timeout`` seconds."""
+        own, self._own = self._own, None
+        if own is not None:
+            thread = threading.Thread(target=own.shutdown, name="runguard-shutdown", daemon=True)
+            thread.start()
+            thread.join(timeout)
+
     def flush(self, timeout: float) -> bool:
         """Push the spans of whichever provider is in use; never shuts one down."""
         provider = self._explicit or host_provider() or self._own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
@@ -11,7 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from runguard_otel.telemetry.catalogue import METRICS, Kind, Metric
 from runguard_otel.telemetry.series import Series
 
-__all__ = ["MeterSink", "NullSink", "Sink"]
+__all__ = ["LazySink", "MeterSink", "NullSink", "Sink"]
 
 
 class Sink(Protocol):
@@ -92,6 +93,48 @@ class MeterSink:
     def flush(self, timeout: float) -> bool:
         """Push, if this sink knows how."""
         return self._flush(timeout) if self._flush else True
+
+
+class LazySink:
+    """A sink that is made at the first measurement, in the process that measures.
+
+    Nothing may be opened at import or in the forkserver, and a job process learns where to send
+    its measurements only after ``instrument()``.
+    """
+
+    def __init__(self, make: Callable[[], Sink]) -> None:
+        self._make = make
+        self._target: Sink | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def current(self) -> Sink | None:
+        """The sink in use, if there is one yet."""
+        return self._target
+
+    @property
+    def target(self) -> Sink:
+        """The sink in use, made now if there is none."""
+        if self._target is None:
+            with self._lock:
+                if self._target is None:
+                    self._target = self._make()
+        return self._target
+
+    def use(self, target: Sink | None) -> Sink | None:
+        """Send everything to ``target`` from now on (``None``: make one); returns the former."""
+        former, self._target = self._target, target
+        return former
+
+    def add(
+        self, name: str, value: float, attributes: Mapping[str, str], context: object | None
+    ) -> None:
+        """Pass one measurement on."""
+        self.target.add(name, value, attributes, context)
+
+    def flush(self, timeout: float) -> bool:
+        """Flush the sink in use, if any."""
+        return self._target.flush(timeout) if self._target else True
 
 
 def _recorder(meter: Meter, metric: Metric) -> Callable[..., None]:

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runguard_otel.telemetry import wire
+from runguard_otel.telemetry.client import HubSink
+from runguard_otel.telemetry.hub import Hub
+from runguard_otel.telemetry.ledger import Account, Ledger
+from tests.kit.sinks import ListSink, eventually
+
+pytestmark = pytest.mark.chain
+
+SERIES = wire.encode_series("runguard.signatures", {"signature": "room_reconnect"})
+UP = wire.encode_series("runguard.guards.open", {"guard": "vad_misfire"})
+
+
+@pytest.fixture
+def sink() -> ListSink:
+    return ListSink()
+
+
+@pytest.fixture
+def hub(sink: ListSink) -> Iterator[Hub]:
+    made = Hub(sink)
+    made.start()
+    yield made
+    made.stop()
+
+
+def send(hub: Hub, data: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(hub.address)
+        connection.sendall(data)
+
+
+# The hub
+
+
+def test_the_socket_lies_in_a_directory_only_its_user_may_enter(hub: Hub) -> None:
+    directory = Path(hub.address).parent
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_the_hub_leaves_nothing_behind(sink: ListSink) -> None:
+    made = Hub(sink)
+    made.start()
+    directory = Path(made.address).parent
+    made.stop()
+    assert not directory.exists()
+
+
+def test_what_was_written_before_the_end_is_counted(hub: Hub, sink: ListSink) -> None:
+    send(hub, wire.encode_started() + wire.encode_count(1, wire.NO_TRACE, SERIES) * 1000)
+    eventually(lambda: sink.total("runguard.jobs.ended", job_outcome="killed") == 1)
+    assert sink.total("runguard.signatures") == 1000
+
+
+def test_a_stop_counts_what_has_been_written(sink: ListSink) -> None:
+    made = Hub(sink)
+    made.start()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(made.address)
+        connection.sendall(wire.encode_count(1, wire.NO_TRACE, SERIES) * 2000)
+        made.stop()
+    assert sink.total("runguard.signatures") == 2000
+
+
+def test_another_user_is_refused_and_counted(sink: ListSink) -> None:
+    made = Hub(sink, peer_uid=lambda _: os.getuid() + 1)
+    made.start()
+    send(made, wire.encode_count(1, wire.NO_TRACE, SERIES))
+    eventually(lambda: sink.total("runguard.events.dropped", drop="peer") == 1)
+    made.stop()
+    assert sink.total("runguard.signatures") == 0
+
+
+def test_garbage_on_one_connection_does_not_disturb_another(hub: Hub, sink: ListSink) -> None:
+    send(hub, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+    send(hub, wire.encode_count(1, wire.NO_TRACE, SERIES))
+    eventually(lambda: sink.total("runguard.signatures") == 1)
+    assert sink.total("runguard.events.dropped") > 0
+
+
+def test_a_sink_that_raises_does_not_end_the_hub(sink: ListSink) -> None:
+    class Raising(ListSink):
+        def add(self, name: str, *rest: object) -> None:
+            if name == "runguard.jobs":
+                raise RuntimeError("broken")
+            sink.add(name, *rest)  # type: ignore[arg-type]  # passed on
+
+    made = Hub(Raising())
+    made.start()
+    send(made, wire.encode_started())
+    send(made, wire.encode_count(1, wire.NO_TRACE, SERIES))
+    eventually(lambda: sink.total("runguard.signatures") == 1)
+    made.stop()
+
+
+# The job's end
+
+
+def test_the_client_opens_nothing_before_the_first_measurement(hub: Hub) -> None:
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    HubSink(hub.address)
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def test_a_measurement_arrives_with_its_job(hub: Hub, sink: ListSink) -> None:
+    client = HubSink(hub.address)
+    client.start()
+    client.add("runguard.signatures", 1, {"signature": "room_reconnect", "agent": "a"}, None)
+    client.end("clean")
+    assert client.flush(2)
+    client.close()
+    eventually(lambda: sink.total("runguard.jobs.ended", job_outcome="clean") == 1)
+    assert sink.total("runguard.signatures", signature="room_reconnect", agent="a") == 1
+    assert sink.total("runguard.jobs") == 0
+
+
+def test_a_reader_that_never_reads_blocks_nobody_and_every_loss_is_counted(
+    tmp_path: Path,
+) -> None:
+    """10,000 events against a stuck hub: all return at once; sent + dropped is exact later."""
+    address = str(tmp_path / "hub")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen()
+    client = HubSink(address, max_queue=500)
+    client.start()
+    slowest = 0.0
+    for _ in range(10_000):
+        begin = time.perf_counter()
+        client.add("runguard.signatures", 1, {"signature": "room_reconnect"}, None)
+        slowest = max(slowest, time.perf_counter() - begin)
+    client.end("clean")
+    assert slowest < 0.25  # a stuck reader would hold a blocking writer for ever
+    connection, _ = listener.accept()
+    sink = ListSink()
+    ledger, account = Ledger(sink), Account()
+    connection.settimeout(5)
+    reader = threading.Thread(target=_read_all, args=(connection, ledger, account))
+    reader.start()
+    assert client.flush(5)
+    client.close()
+    reader.join(5)
+    lost = sink.total("runguard.events.dropped", drop="queue_full")
+    assert lost > 0
+    assert sink.total("runguard.signatures") + lost == 10_000
+    assert account.outcome == "clean"
+    listener.close()
+
+
+def _read_all(connection: socket.socket, ledger: Ledger, account: Account) -> None:
+    while data := connection.recv(65536):
+        ledger.read(account, data)
+
+
+def test_without_a_hub_counts_wait_and_arrive_when_it_is_there(
+    sink: ListSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Hub(sink)
+    made.start()
+    aside = made.address + ".aside"
+    os.rename(made.address, aside)
+    client = HubSink(made.address)
+    client.start()
+    for _ in range(10):
+        client.add("runguard.signatures", 1, {"signature": "room_reconnect"}, None)
+    os.rename(aside, made.address)
+    assert client.flush(5)
+    eventually(lambda: sink.total("runguard.signatures") == 10)
+    assert sink.total("runguard.jobs") == 1
+    client.close()
+    made.stop()
+
+
+def test_threads_of_one_job_lose_and_double_nothing(hub: Hub, sink: ListSink) -> None:
+    client = HubSink(hub.address)
+    client.start()
+
+    def work() -> None:
+        for _ in range(500):
+            client.add("runguard.signatures", 1, {"signature": "room_reconnect"}, None)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.flush(5)
+    client.close()
+    eventually(lambda: sink.total("runguard.jobs.ended") == 1)
+    assert sink.total("runguard.signatures") == 4000
+    assert sink.total("runguard.events.dropped") == 0
+
+
+def test_a_forked_child_does_not_hide_its_parents_death(hub: Hub, sink: ListSink) -> None:
+    client = HubSink(hub.address)
+    client.start()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:  # outlives the job, as a daemon that user code started would
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    client.end("clean")
+    assert client.flush(2)
+    client.close()
+    try:
+        eventually(lambda: sink.total("runguard.jobs.ended", job_outcome="clean") == 1)
+    finally:
+        os.close(write)
+        os.close(read)
+        os.waitpid(child, 0)
