@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runguard_otel.core.guards.reconnect import ReconnectPolicy, RoomReconnectGuard
-from runguard_otel.core.verdict import Mode, Subject, Verdict
+from runguard_otel.core.verdict import Decision, Mode, Subject, Verdict
 from runguard_otel.errors import LoopDetectedError
 
 pytestmark = pytest.mark.unit
@@ -26,8 +26,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def policy_of(clock: Clock, mode: Mode = Mode.ENFORCE) -> ReconnectPolicy:
-    return ReconnectPolicy(Subject(room="support-42"), mode=mode, clock=clock)
+def connect(policy: ReconnectPolicy, mode: Mode = Mode.ENFORCE) -> Decision:
+    return policy.on_connect(Subject(room="support-42"), mode, "refuse_connect")
 
 
 def test_the_published_guard_raises_on_the_third_reconnect_within_the_window(clock: Clock) -> None:
@@ -85,35 +85,35 @@ def test_arguments_out_of_range_are_refused_at_once(limit: int, window: float) -
 
 
 def test_the_first_connect_is_not_a_reconnect(clock: Clock) -> None:
-    policy = policy_of(clock)
-    assert policy.on_connect().signature == ""
-    verdicts = [policy.on_connect().verdict for _ in range(4)]
+    policy = ReconnectPolicy(clock=clock)
+    assert connect(policy).signature == ""
+    verdicts = [connect(policy).verdict for _ in range(4)]
     assert verdicts == [Verdict.ALLOW, Verdict.ALLOW, Verdict.REFUSE, Verdict.REFUSE]
 
 
 def test_a_connect_after_a_quiet_window_is_a_first_connect_again(clock: Clock) -> None:
-    policy = policy_of(clock)
+    policy = ReconnectPolicy(clock=clock)
     for _ in range(20):
-        assert policy.on_connect().signature == ""
+        assert connect(policy).signature == ""
         clock.now += 60
 
 
 def test_a_drop_after_a_long_call_makes_the_next_connect_a_reconnect(clock: Clock) -> None:
-    policy = policy_of(clock)
-    policy.on_connect()
+    policy = ReconnectPolicy(clock=clock)
+    connect(policy)
     clock.now += 3600
     policy.on_disconnect("server_shutdown")
     clock.now += 1
-    assert policy.on_connect().signature == "room_reconnect"
+    assert connect(policy).signature == "room_reconnect"
 
 
 def slow_faults(policy: ReconnectPolicy, clock: Clock, reasons: list[str], gap: float) -> list[str]:
-    policy.on_connect()
+    connect(policy)
     verdicts = []
     for reason in reasons:
         clock.now += gap
         policy.on_disconnect(reason)
-        decision = policy.on_connect()
+        decision = connect(policy)
         verdicts.append(str(decision.verdict))
     return verdicts
 
@@ -122,10 +122,10 @@ def slow_faults(policy: ReconnectPolicy, clock: Clock, reasons: list[str], gap: 
 def test_faults_that_trade_off_below_the_limit_trip_on_their_third_round(
     clock: Clock, block: str
 ) -> None:
-    policy = policy_of(clock)
+    policy = ReconnectPolicy(clock=clock)
     gap = 300 / (len(block) * 3)
     if gap < 30:  # 12 reconnects in five windows are beyond the count's limit anyway
-        policy = ReconnectPolicy(Subject(room="r"), limit=4, clock=clock)
+        policy = ReconnectPolicy(limit=4, clock=clock)
     verdicts = slow_faults(policy, clock, list(block * 3), gap)
     assert verdicts == ["allow"] * (len(block) * 3 - 1) + ["refuse"]
     assert policy.trip is not None
@@ -134,24 +134,24 @@ def test_faults_that_trade_off_below_the_limit_trip_on_their_third_round(
 
 
 def test_one_reason_again_and_again_below_the_limit_is_no_cycle(clock: Clock) -> None:
-    assert set(slow_faults(policy_of(clock), clock, ["a"] * 50, 31)) == {"allow"}
+    assert set(slow_faults(ReconnectPolicy(clock=clock), clock, ["a"] * 50, 31)) == {"allow"}
 
 
 def test_a_slow_cycle_outside_five_windows_is_no_loop(clock: Clock) -> None:
-    assert set(slow_faults(policy_of(clock), clock, ["a", "b"] * 20, 61)) == {"allow"}
+    assert set(slow_faults(ReconnectPolicy(clock=clock), clock, ["a", "b"] * 20, 61)) == {"allow"}
 
 
 def test_observe_mode_reports_the_same_trip_without_an_action(clock: Clock) -> None:
-    policy = policy_of(clock, Mode.OBSERVE)
-    decisions = [policy.on_connect() for _ in range(6)]
+    policy = ReconnectPolicy(clock=clock)
+    decisions = [connect(policy, Mode.OBSERVE) for _ in range(6)]
     trips = [d.trip for d in decisions if d.trip]
     assert [(t.action, t.mode) for t in trips] == [("none", Mode.OBSERVE)]
 
 
 def test_quiet_left_counts_down_to_the_rearming(clock: Clock) -> None:
-    policy = policy_of(clock)
+    policy = ReconnectPolicy(clock=clock)
     for _ in range(4):
-        policy.on_connect()
+        connect(policy)
     assert (policy.open, policy.quiet_left) == (True, 60)
     clock.now += 59
     assert policy.quiet_left == 1

@@ -40,11 +40,8 @@ class ReconnectPolicy:
     Not thread-safe: its owner holds a lock.
 
     Args:
-        subject: Whom it is about, for the trip.
         limit: How many reconnects within the window trip, >= 1.
         window_seconds: The window in seconds, > 0.
-        mode: For the trip: whether its verdict is carried out.
-        action: For the trip: what that is.
         clock: Monotonic seconds.
 
     Raises:
@@ -52,34 +49,21 @@ class ReconnectPolicy:
     """
 
     __slots__ = (
-        "_action",
         "_breaker",
         "_clock",
         "_cycles",
         "_last",
         "_limit",
-        "_mode",
         "_reason",
         "_recent",
-        "_subject",
         "_window",
         "trip",
     )
 
     def __init__(
-        self,
-        subject: Subject,
-        *,
-        limit: int = 3,
-        window_seconds: float = 60,
-        mode: Mode = Mode.ENFORCE,
-        action: str = "refuse_connect",
-        clock: Clock = time.monotonic,
+        self, *, limit: int = 3, window_seconds: float = 60, clock: Clock = time.monotonic
     ) -> None:
-        self._subject = subject
         self._limit = limit
-        self._mode = mode
-        self._action = action
         self._clock = clock
         self._window = SlidingWindow(window_seconds, capacity=limit)
         self._breaker = Breaker(quiet_seconds=window_seconds)
@@ -103,17 +87,28 @@ class ReconnectPolicy:
             return 0.0
         return max(self._last + self._window.window_seconds - now, 0.001)
 
-    def on_connect(self) -> Decision:
-        """The application connects: a reconnect if the key was in use within the window."""
+    @property
+    def reason(self) -> str:
+        """What the latest reconnect was due to."""
+        return self._recent[-1][1] if self._recent else "unknown"
+
+    def on_connect(self, subject: Subject, mode: Mode, action: str) -> Decision:
+        """The application connects: a reconnect if the key was in use within the window.
+
+        Args:
+            subject: Whom it is about, for the trip.
+            mode: For the trip: whether its verdict is carried out.
+            action: For the trip: what that is.
+        """
         now = self._clock()
         if self._last is not None and now - self._last < self._window.window_seconds:
-            return self.on_reconnect()
+            return self.on_reconnect(subject, mode, action)
         self._rearm()
         self._last = now
         return Decision(Verdict.ALLOW)
 
-    def on_reconnect(self) -> Decision:
-        """The application connects again; what ``on_connect`` decides and ``check()`` knows."""
+    def on_reconnect(self, subject: Subject, mode: Mode, action: str) -> Decision:
+        """The application connects again, as its caller knows. Arguments: :meth:`on_connect`."""
         now = self._clock()
         if not self._breaker.is_open(now) and self.trip is not None:
             self._rearm()
@@ -122,12 +117,24 @@ class ReconnectPolicy:
         if self._breaker.is_open(now):
             self._breaker.bad(now)
             return Decision(Verdict.REFUSE, ROOM_RECONNECT, open=True)
-        trip = self._judge(now, reason)
-        if trip is None:
+        found = self._judge(now, reason)
+        if found is None:
             return Decision(Verdict.ALLOW, ROOM_RECONNECT)
         self._breaker.open(now)
-        self.trip = trip
-        return Decision(Verdict.REFUSE, ROOM_RECONNECT, trip, open=True)
+        count, window, threshold = found
+        evidence = tuple(Evidence(ROOM_RECONNECT, now - at, why) for at, why in self._recent)
+        self.trip = Trip(
+            guard=GuardName.ROOM_RECONNECT,
+            signature=ROOM_RECONNECT,
+            subject=subject,
+            count=count,
+            window_seconds=window,
+            threshold=threshold,
+            mode=mode,
+            action=action if mode is Mode.ENFORCE else "none",
+            evidence=evidence[-count:],
+        )
+        return Decision(Verdict.REFUSE, ROOM_RECONNECT, self.trip, open=True)
 
     def on_disconnect(self, reason: str) -> None:
         """The connection ended, or a connect failed; the next connect is due to that.
@@ -139,7 +146,8 @@ class ReconnectPolicy:
         if not self._breaker.is_open(self._clock()):
             self._last = self._clock()  # it was in use until now
 
-    def _judge(self, now: float, reason: str) -> Trip | None:
+    def _judge(self, now: float, reason: str) -> tuple[int, float, int] | None:
+        """Count, window and threshold of the rule that found a loop, if one did."""
         window = self._window.window_seconds
         count = self._window.hit(now)
         if self._cycles is None:
@@ -148,24 +156,10 @@ class ReconnectPolicy:
             )
         cycle = self._cycles.push(reason)
         if count >= self._limit:
-            return self._trip(now, count, window, self._limit)
+            return count, window, self._limit
         if cycle is not None and cycle.period > 1:
-            return self._trip(now, cycle.count, CYCLE_WINDOWS * window, cycle.count)
+            return cycle.count, CYCLE_WINDOWS * window, cycle.count
         return None
-
-    def _trip(self, now: float, count: int, window: float, threshold: int) -> Trip:
-        evidence = tuple(Evidence(ROOM_RECONNECT, now - at, why) for at, why in self._recent)
-        return Trip(
-            guard=GuardName.ROOM_RECONNECT,
-            signature=ROOM_RECONNECT,
-            subject=self._subject,
-            count=count,
-            window_seconds=window,
-            threshold=threshold,
-            mode=self._mode,
-            action=self._action if self._mode is Mode.ENFORCE else "none",
-            evidence=evidence[-count:],
-        )
 
     def _rearm(self) -> None:
         self._breaker.close()
@@ -204,8 +198,8 @@ class RoomReconnectGuard:
         self.max_reconnects_per_window = max_reconnects_per_window
         self.window_seconds = window_seconds
         self._lock = threading.Lock()
+        self._subject = Subject(room=room_name)
         self._policy = ReconnectPolicy(
-            Subject(room=room_name),
             limit=max_reconnects_per_window,
             window_seconds=window_seconds,
             clock=clock,
@@ -219,7 +213,7 @@ class RoomReconnectGuard:
                 passed without any. All of them carry the same trip.
         """
         with self._lock:
-            decision = self._policy.on_reconnect()
+            decision = self._policy.on_reconnect(self._subject, Mode.ENFORCE, "refuse_connect")
             trip = self._policy.trip
         if decision.verdict is Verdict.REFUSE and trip is not None:
             raise LoopDetectedError(

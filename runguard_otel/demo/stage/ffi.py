@@ -15,6 +15,7 @@ import itertools
 from types import TracebackType
 from typing import Any, Final
 
+import jwt
 from livekit import api, rtc
 from livekit.rtc._ffi_client import FfiQueue
 from livekit.rtc._proto import ffi_pb2, room_pb2
@@ -26,6 +27,8 @@ __all__ = ["Connect", "StageServer"]
 
 _MODULES: Final = ("room", "participant", "track", "track_publication", "audio_stream")
 _HANDLES_ONLY: Final = ("audio_frame",)
+_KEY: Final = "stage"
+_SECRET: Final = "stage-secret-stage-secret-stage-secret"  # opens nothing but this stage
 
 
 class StageServer:
@@ -101,7 +104,7 @@ class StageServer:
     def token(room: str, identity: str) -> str:
         """A join token of ``identity`` for ``room``, signed with a key that opens nothing."""
         grants = api.VideoGrants(room_join=True, room=room, agent=True)
-        token = api.AccessToken("stage", "stage-secret-stage-secret-stage-secret")
+        token = api.AccessToken(_KEY, _SECRET)
         return token.with_identity(identity).with_grants(grants).to_jwt()
 
     def refuse_connects(self, *messages: str) -> None:
@@ -229,9 +232,11 @@ class StageServer:
         return response
 
     def _connect(self, request: room_pb2.ConnectRequest, answer: room_pb2.ConnectCallback) -> None:
-        claims = api.TokenVerifier("stage", "stage-secret-stage-secret-stage-secret").verify(
-            request.token
-        )
+        try:
+            claims = api.TokenVerifier(_KEY, _SECRET).verify(request.token)
+        except jwt.PyJWTError as error:  # as a server does: 401, which is a ConnectError
+            answer.error = f"invalid token: {error}"
+            return
         room = claims.video.room if claims.video else ""
         connect = Connect(request.url, room, claims.identity)
         self.connects.append(connect)
