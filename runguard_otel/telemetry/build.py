@@ -150,7 +150,7 @@ class Telemetry:
             job_id: LiveKit's id of it.
             outcome: ``clean`` or ``crashed``; a job whose claim was refused counts as ``refused``.
         """
-        if job_id in self._refused:
+        if job_id and job_id in self._refused:
             outcome = "refused"
         target = self._sink.target
         if isinstance(target, HubSink):
