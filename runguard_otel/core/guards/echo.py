@@ -1,0 +1,163 @@
+"""What the agent said lately, to recognise its own voice coming back through the microphone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Final
+
+from runguard_otel.core.similarity import WordIndex, tokens, words
+
+__all__ = ["EchoMemory"]
+
+MIN_WORDS: Final = 3
+MIN_SHARE: Final = 0.8
+GRACE_SECONDS: Final = 2.0
+_CHARACTERS_PER_WORD: Final = 8
+
+
+class EchoMemory:
+    """Remembers the agent's words until some seconds after it stopped saying them.
+
+    Text reaches a synthesiser long before it is heard, a whole reply at once. So a text has no age
+    while it waits or is spoken; its time runs from when the agent falls silent. If the agent goes
+    on without new text (it was paused, or the text had been waiting), what is left stays.
+
+    Args:
+        seconds: How long words are remembered after the agent stopped saying them.
+        max_words: Bound on what is remembered, in words of average length; the oldest go first.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, seconds: float = 10.0, max_words: int = 400) -> None:
+        if not seconds > 0:
+            raise ValueError(f"seconds must be > 0, got {seconds!r}")
+        if max_words < MIN_WORDS:
+            raise ValueError(f"max_words must be >= {MIN_WORDS}, got {max_words!r}")
+        self.seconds = seconds
+        self._max_characters = max_words * _CHARACTERS_PER_WORD
+        self._texts: OrderedDict[Hashable, _Text] = OrderedDict()
+        self._characters = 0
+        self._speaking = False
+        self._stopped_at = float("-inf")
+        self._fresh = False
+        self._index: WordIndex | None = None
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the agent is speaking."""
+        return self._speaking
+
+    @property
+    def characters(self) -> int:
+        """How much is remembered right now, in characters."""
+        return self._characters
+
+    def push(self, piece: str, source: Hashable) -> None:
+        """The agent is going to say ``piece``.
+
+        Args:
+            piece: Text as the synthesiser got it: a token, a part of a word or a whole reply.
+            source: Pieces of one source are parts of one text.
+        """
+        if not piece:
+            return
+        text = self._texts.get(source)
+        if text is None:
+            text = self._texts[source] = _Text()
+        text.expires = None
+        text.pieces.append(piece)
+        self._characters += len(piece)
+        self._fresh, self._index = True, None
+        if self._characters > self._max_characters:
+            self._shrink()
+
+    def push_whole(self, sentence: str, source: Hashable) -> None:
+        """Like :meth:`push`, for a request of one whole text.
+
+        Ignored when the text is part of one that waits or is spoken: adapters hand on, sentence by
+        sentence, what they were given.
+        """
+        stripped = sentence.strip()
+        waiting = (text for text in self._texts.values() if text.expires is None)
+        if not any(stripped in text.joined() for text in waiting):
+            self.push(sentence, source)
+
+    def started(self, now: float) -> None:
+        """The agent begins, or goes on, to speak."""
+        if self._speaking:
+            return
+        self._forget(now)
+        self._speaking = True
+        if not self._fresh:
+            for text in self._texts.values():
+                text.expires = None
+        self._fresh = False
+
+    def stopped(self, now: float) -> None:
+        """The agent fell silent: it finished, was interrupted or was paused."""
+        if not self._speaking:
+            return
+        self._speaking, self._stopped_at, self._fresh = False, now, False
+        for text in self._texts.values():
+            if text.expires is None:
+                text.expires = now + self.seconds
+
+    def audible(self, now: float) -> bool:
+        """Whether the agent speaks or has spoken within the last two seconds."""
+        return self._speaking or now - self._stopped_at <= GRACE_SECONDS
+
+    def is_echo(self, heard: str, now: float) -> bool:
+        """Whether ``heard`` is the agent's own voice.
+
+        At least three words, at least 80 % of them in one stretch of what the agent said, heard
+        while it was audible.
+        """
+        if not self.audible(now):
+            return False
+        self._forget(now)
+        if not self._texts:
+            return False
+        found = tokens(heard)
+        if words(found) < MIN_WORDS:
+            return False
+        if self._index is None:
+            said = " ".join(text.joined() for text in self._texts.values())
+            self._index = WordIndex(tokens(said))
+        return self._index.containment(found, at_least=MIN_SHARE) >= MIN_SHARE
+
+    def _forget(self, now: float) -> None:
+        for source in [
+            s for s, t in self._texts.items() if t.expires is not None and t.expires <= now
+        ]:
+            self._drop(source)
+
+    def _drop(self, source: Hashable) -> None:
+        text = self._texts.pop(source, None)
+        if text is not None:
+            self._characters -= len(text.joined())
+            self._index = None
+
+    def _shrink(self) -> None:
+        while self._characters > self._max_characters and len(self._texts) > 1:
+            self._drop(next(iter(self._texts)))
+        if self._characters > 2 * self._max_characters:  # one endless text: keep its end
+            (text,) = self._texts.values()
+            text.pieces[:] = [text.joined()[-self._max_characters :]]
+            self._characters = len(text.pieces[0])
+
+
+class _Text:
+    __slots__ = ("expires", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.expires: float | None = None
+
+    def joined(self) -> str:
+        """All pieces as one text; kept joined, so that asking again is cheap."""
+        if len(self.pieces) > 1:
+            self.pieces[:] = ["".join(self.pieces)]
+        return self.pieces[0] if self.pieces else ""

@@ -1,0 +1,136 @@
+"""The agent's words are remembered from when it gets them until ten seconds after it said them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runguard_otel.core.guards.echo import EchoMemory
+
+pytestmark = pytest.mark.unit
+
+SENTENCE = "your table for two is booked for eight"
+HEARD = "table for two is booked"
+
+
+def spoken(memory: EchoMemory, text: str, start: float, end: float) -> None:
+    memory.push(text, text)
+    memory.started(start)
+    memory.stopped(end)
+
+
+def test_an_echo_is_heard_while_the_agent_speaks_and_two_seconds_after() -> None:
+    memory = EchoMemory()
+    memory.push(SENTENCE, 1)
+    assert not memory.is_echo(HEARD, 0), "not yet said"
+    memory.started(5)
+    assert memory.is_echo(HEARD, 6)
+    memory.stopped(9)
+    assert memory.is_echo(HEARD, 11)
+    assert not memory.is_echo(HEARD, 11.1)
+
+
+def test_text_that_waited_long_is_still_known_when_it_is_spoken() -> None:
+    memory = EchoMemory()
+    memory.push(SENTENCE, 1)
+    memory.started(500)
+    assert memory.is_echo(HEARD, 900), "a long speech"
+    memory.stopped(901)
+    memory.push("and now something else entirely", 2)
+    memory.started(905)
+    assert memory.is_echo(HEARD, 910.9)
+    assert not memory.is_echo(HEARD, 911), "ten seconds after it was said"
+
+
+def test_a_paused_speech_is_still_known_when_it_goes_on() -> None:
+    memory = EchoMemory()
+    memory.push(SENTENCE, 1)
+    memory.started(0)
+    memory.stopped(1)
+    memory.started(3)
+    assert memory.is_echo(HEARD, 60)
+
+
+def test_pieces_of_words_are_put_together() -> None:
+    memory = EchoMemory()
+    for piece in ("your ta", "ble for", " two is boo", "ked"):
+        memory.push(piece, 1)
+    memory.started(0)
+    assert memory.is_echo("table for two is booked", 1)
+
+
+def test_pieces_of_two_texts_do_not_mix() -> None:
+    memory = EchoMemory()
+    for a, b in zip(["one ", "two ", "three"], ["red ", "green ", "blue"], strict=True):
+        memory.push(a, 1)
+        memory.push(b, 2)
+    memory.started(0)
+    assert memory.is_echo("one two three", 1)
+    assert memory.is_echo("red green blue", 1)
+
+
+@pytest.mark.parametrize("heard", ["", "yes", "for two", "is booked", "no make it nine please"])
+def test_short_answers_and_other_words_are_no_echo(heard: str) -> None:
+    memory = EchoMemory()
+    memory.push(SENTENCE, 1)
+    memory.started(0)
+    assert not memory.is_echo(heard, 1)
+
+
+def test_a_sentence_handed_on_by_an_adapter_is_kept_once() -> None:
+    memory = EchoMemory()
+    memory.push("Hello there. " + SENTENCE, 1)
+    held = memory.characters
+    memory.push_whole("Hello there.", 2)
+    memory.push_whole(SENTENCE, 3)
+    assert memory.characters == held
+    memory.push_whole("Something new.", 4)
+    assert memory.characters == held + len("Something new.")
+
+
+def test_a_sentence_said_again_later_is_remembered_again() -> None:
+    memory = EchoMemory()
+    memory.push_whole(SENTENCE, 1)
+    memory.started(0)
+    memory.stopped(1)
+    memory.push_whole(SENTENCE, 2)
+    memory.started(2)
+    assert memory.is_echo(HEARD, 60)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=300), st.integers(0, 5), st.sampled_from("pwse")), max_size=60
+    )
+)
+def test_memory_is_bounded_whatever_is_pushed(events: list[tuple[str, int, str]]) -> None:
+    memory = EchoMemory(max_words=20)
+    for now, (text, source, what) in enumerate(events):
+        if what == "p":
+            memory.push(text, source)
+        elif what == "w":
+            memory.push_whole(text, source)
+        elif what == "s":
+            memory.started(now)
+        else:
+            memory.stopped(now)
+        memory.is_echo("one two three four", now)
+        assert 0 <= memory.characters <= 2 * 20 * 8 + 300
+
+
+def test_one_endless_text_keeps_its_end() -> None:
+    memory = EchoMemory(max_words=20)
+    for n in range(5000):
+        memory.push(f"word{n} ", 1)
+    memory.started(0)
+    assert memory.is_echo("word4997 word4998 word4999", 1)
+    assert not memory.is_echo("word1 word2 word3", 1)
+    assert memory.characters <= 2 * 20 * 8
+
+
+@pytest.mark.parametrize("arguments", [{"seconds": 0}, {"max_words": 2}])
+def test_a_bad_argument_is_named(arguments: dict[str, float]) -> None:
+    (name,) = arguments
+    with pytest.raises(ValueError, match=name):
+        EchoMemory(**arguments)  # type: ignore[arg-type]  # that is the test
