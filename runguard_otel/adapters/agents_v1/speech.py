@@ -1,0 +1,217 @@
+"""The VAD misfire guard on a real ``AgentSession``: what reaches the LLM, by which path.
+
+``AudioRecognition._on_stt_event`` gets one event per result, after every adapter and the user's own
+``stt_node``, and before preemptive generation, turn detection and interruption. What must not reach
+the LLM is blanked there rather than dropped, because a manual commit waits for a final result.
+``AgentActivity.on_end_of_turn`` is the last place before an LLM call: a turn without a word is
+vetoed there.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from runguard_otel.adapters.agents_v1 import batch_stt, echo_text, session
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.agents_v1.speech_sessions import SpeechSessions
+from runguard_otel.adapters.agents_v1.speech_state import GUARD, SpeechState
+from runguard_otel.adapters.patching import Patch
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.verdict import Clock, Mode, Verdict
+
+__all__ = ["patches"]
+
+MIN_SEGMENT_SECONDS = 0.5
+"""A shorter voice segment without text is a cough or a click, not worth an event."""
+
+
+def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
+    """Everything the misfire guard touches; nothing when it is off.
+
+    Args:
+        services: Settings and recorder. ``services.on_close`` gets the undo of what was done to
+            live sessions (thresholds, microphones).
+        clock: Monotonic seconds; for tests.
+    """
+    if services.mode(GUARD) is Mode.OFF:
+        return []
+    from livekit.agents.voice.agent_activity import AgentActivity
+    from livekit.agents.voice.audio_recognition import AudioRecognition
+
+    sessions = SpeechSessions(services, clock)
+    services.on_close.append(sessions.close)
+    gate = _Gate(services, sessions)
+    return [
+        Patch(
+            AudioRecognition,
+            "_on_stt_event",
+            gate.on_stt_event,
+            GUARD,
+            "judges every STT result; blanks those that must not wake the LLM",
+        ),
+        Patch(
+            AgentActivity,
+            "on_end_of_turn",
+            gate.on_end_of_turn,
+            GUARD,
+            "no LLM call for a turn without a word (an empty manual commit)",
+        ),
+        Patch(
+            AudioRecognition,
+            "_on_vad_event",
+            gate.on_vad_event,
+            GUARD,
+            "counts voice segments that led to no text; changes nothing",
+        ),
+        *batch_stt.patches(services, sessions),
+        *echo_text.patches(services, sessions),
+        *session.patches(services, sessions),
+    ]
+
+
+class _Gate:
+    def __init__(self, services: Services, sessions: SpeechSessions) -> None:
+        from livekit.agents.stt import SpeechEventType
+        from livekit.agents.vad import VADEventType
+
+        self._recorder = services.recorder
+        self._enforcing = services.enforcing(GUARD)
+        self._sessions = sessions
+        self._final = SpeechEventType.FINAL_TRANSCRIPT
+        self._interim = SpeechEventType.INTERIM_TRANSCRIPT
+        self._preflight = getattr(SpeechEventType, "PREFLIGHT_TRANSCRIPT", None)  # since 1.2
+        self._texts = {self._final, self._interim, self._preflight} - {None}
+        self._voice_starts = VADEventType.START_OF_SPEECH
+        self._voice_ends = VADEventType.END_OF_SPEECH
+
+    async def on_stt_event(self, wrapped: Any, recognition: Any, args: Any, kwargs: Any) -> Any:
+        event = args[0] if args else kwargs.get("ev")
+        forward = event
+        if getattr(event, "type", None) in self._texts:
+            with shield(self._recorder, "AudioRecognition._on_stt_event"):
+                forward = self._judge(recognition, event)
+        if forward is None:
+            return None
+        if forward is event:
+            return await wrapped(*args, **kwargs)
+        return await wrapped(forward)
+
+    def on_end_of_turn(self, wrapped: Any, activity: Any, args: Any, kwargs: Any) -> Any:
+        veto = False
+        with shield(self._recorder, "AgentActivity.on_end_of_turn"):
+            info = args[0] if args else kwargs["info"]
+            veto = self._enforcing and _is_wordless(info, activity)
+            if veto and hasattr(info, "skip_reply"):
+                info.skip_reply = True  # since 1.4: the host does the rest of its bookkeeping
+                veto = False
+        return True if veto else wrapped(*args, **kwargs)
+
+    async def on_vad_event(self, wrapped: Any, recognition: Any, args: Any, kwargs: Any) -> Any:
+        event = args[0] if args else kwargs.get("ev")
+        kind = getattr(event, "type", None)
+        if kind is self._voice_ends or kind is self._voice_starts:
+            with shield(self._recorder, "AudioRecognition._on_vad_event"):
+                self._segment(recognition, event)
+        return await wrapped(*args, **kwargs)
+
+    def _judge(self, recognition: Any, event: Any) -> Any:
+        """The event to forward: the same, a changed copy, or ``None`` to swallow it."""
+        state = self._sessions.of_recognition(recognition)
+        if event.type is self._final:
+            return self._judge_final(state, recognition, event)
+        if event.alternatives and event.alternatives[0].text:
+            _heard(state)
+        if not self._acts_on(recognition) or not state.guard.in_a_row:
+            return event
+        if state.storm:
+            return None  # a guess must not interrupt the agent, nor be promoted by a commit
+        if event.type is self._preflight:
+            return replace(event, type=self._interim)  # after a misfire, wait for the final result
+        return event
+
+    def _judge_final(self, state: SpeechState, recognition: Any, event: Any) -> Any:
+        started = time.perf_counter()
+        activity = recognition._hooks
+        stt = activity.stt
+        best = event.alternatives[0] if event.alternatives else None
+        text = best.text if best is not None else ""
+        provider = str(getattr(stt, "provider", "unknown"))
+        model = str(getattr(stt, "model", "unknown"))
+        confidence = self._sessions.confidences.known(
+            provider, model, best.confidence if best is not None else None
+        )
+        acts = self._acts_on(recognition)
+        decision = state.on_final(
+            text,
+            confidence,
+            provider,
+            model,
+            activity=activity,
+            mode=None if acts else Mode.OBSERVE,
+        )
+        if text and not text.isspace():
+            _heard(state)
+        forward = event
+        if acts and decision.verdict is Verdict.SUPPRESS:
+            _forget_guesses(recognition)
+            if best is None:
+                # The host takes `alternatives[0]` unasked: this one would end recognition for good.
+                _received(recognition)
+                forward = None
+            elif text:
+                forward = replace(event, alternatives=[replace(best, text="")])
+        self._recorder.observe(
+            "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
+        )
+        return forward
+
+    def _acts_on(self, recognition: Any) -> bool:
+        """With a realtime model STT results are subtitles: the model hears the audio itself."""
+        return self._enforcing and getattr(recognition._hooks, "_rt_session", None) is None
+
+    def _segment(self, recognition: Any, event: Any) -> None:
+        if recognition._hooks.stt is None:
+            return
+        state = self._sessions.of_recognition(recognition)
+        if event.type is self._voice_starts:
+            if state.segment_unheard:
+                state.unheard_segment()
+            state.heard_in_segment = False
+        elif event.speech_duration >= MIN_SEGMENT_SECONDS and not state.heard_in_segment:
+            state.segment_unheard = True  # unless its text is late: judged when the next one begins
+
+
+def _heard(state: SpeechState) -> None:
+    state.heard_in_segment = True
+    state.segment_unheard = False
+
+
+def _is_wordless(info: Any, activity: Any) -> bool:
+    """A turn of a pipeline session with no text. Realtime turns never have one."""
+    if getattr(activity, "_rt_session", None) is not None or activity.stt is None:
+        return False
+    return not (getattr(info, "new_transcript", "") or "").strip()
+
+
+def _forget_guesses(recognition: Any) -> None:
+    """Take back what interim and preflight results left behind.
+
+    A preemptive answer is cancelled only if a guess started it: one that grew from final results
+    is still what the user asked for.
+    """
+    if getattr(recognition, "_audio_interim_transcript", ""):
+        recognition._audio_interim_transcript = ""
+    if getattr(recognition, "_audio_preflight_transcript", ""):  # since 1.2
+        recognition._audio_preflight_transcript = ""
+        cancel = getattr(recognition._hooks, "_cancel_preemptive_generation", None)
+        if cancel is not None:
+            cancel()
+
+
+def _received(recognition: Any) -> None:
+    """A manual commit need not wait any longer."""
+    received = getattr(recognition, "_final_transcript_received", None)
+    if received is not None:
+        received.set()

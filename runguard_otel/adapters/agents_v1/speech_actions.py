@@ -1,0 +1,79 @@
+"""What a storm makes us do to a session: all of it reversible, but for the opt-in close."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import Any
+
+from runguard_otel.adapters.agents_v1.vad import VADThresholds
+from runguard_otel.settings import Settings
+
+__all__ = ["SpeechActions"]
+
+
+class SpeechActions:
+    """Raises thresholds, mutes the microphone, says the sentence, closes the session.
+
+    Args:
+        session: The session.
+        settings: How far to go.
+        thresholds: Raised detectors, shared by all sessions.
+    """
+
+    def __init__(
+        self, session: weakref.ref[Any], settings: Settings, thresholds: VADThresholds
+    ) -> None:
+        self._session = session
+        self._amount = settings.vad_misfire_raise_activation
+        self._sentence = settings.vad_misfire_say
+        self._thresholds = thresholds
+        self._raised: weakref.ref[Any] | None = None
+        self._muted = False
+        self._said = False
+        self._ending: asyncio.Task[None] | None = None
+
+    def calm(self, activity: Any) -> None:
+        """The guard tripped: raise the thresholds and, once per session, say the sentence."""
+        session = self._session()
+        detector = getattr(activity, "vad", None) or getattr(session, "vad", None)
+        if detector is not None and self._thresholds.raise_by(detector, self._amount, id(self)):
+            self._raised = weakref.ref(detector)
+        voice = getattr(activity, "tts", None) or getattr(session, "tts", None)
+        if self._sentence and not self._said and session is not None and voice is not None:
+            self._said = True
+            session.say(self._sentence)
+
+    def recover(self) -> None:
+        """The guard closed: give the thresholds back."""
+        detector = self._raised() if self._raised is not None else None
+        self._raised = None
+        if detector is not None:
+            self._thresholds.release(detector, id(self))
+
+    def mute(self) -> None:
+        """Stop listening, if the session listens at all."""
+        heard = getattr(self._session(), "input", None)
+        if heard is None or self._muted or heard.audio is None or not heard.audio_enabled:
+            return
+        self._muted = True
+        heard.set_audio_enabled(False)
+
+    def unmute(self) -> None:
+        """Listen again, if it was us who stopped it."""
+        heard = getattr(self._session(), "input", None)
+        if not self._muted:
+            return
+        self._muted = False
+        if heard is not None and heard.audio is not None:
+            heard.set_audio_enabled(True)
+
+    def end(self) -> None:
+        """Close the session, after what is being said. Never waited for: the caller is its STT."""
+        session = self._session()
+        if session is None:
+            return
+        if hasattr(session, "shutdown"):
+            session.shutdown(drain=True)
+        else:  # 1.0 has no shutdown
+            self._ending = asyncio.get_running_loop().create_task(session.aclose())

@@ -1,0 +1,118 @@
+"""Which session is this? Speech hooks fire on recognisers and voices; state is per session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.agents_v1.speech_state import SpeechState
+from runguard_otel.adapters.agents_v1.vad import VADThresholds
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.guards.confidence import ConfidenceRegistry
+from runguard_otel.core.verdict import Clock
+
+__all__ = ["SpeechSessions"]
+
+_starting: ContextVar[weakref.ref[Any] | None] = ContextVar("runguard_session", default=None)
+
+
+class SpeechSessions:
+    """The speech state of every live ``AgentSession`` in this process.
+
+    One process may serve several sessions, with the thread executor even on several event loops. A
+    session's own state is only touched on its loop; what sessions share has a lock.
+
+    Args:
+        services: Settings and recorder.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, services: Services, clock: Clock = time.monotonic) -> None:
+        from livekit.agents.voice import agent_activity
+
+        self.services = services
+        self.clock = clock
+        self.confidences = ConfidenceRegistry()
+        self.thresholds = VADThresholds()
+        self._states: weakref.WeakKeyDictionary[Any, SpeechState] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+        # Set in every task in which an agent speaks; its value is the running AgentActivity.
+        self._activity: ContextVar[Any] | None
+        self._activity = getattr(agent_activity, "_AgentActivityContextVar", None)
+
+    def of(self, session: Any) -> SpeechState:
+        """The state of ``session``, made when it is first seen. Call it on the session's loop."""
+        state = self._states.get(session)
+        if state is None:
+            state = SpeechState(session, self.services, self.clock, self.thresholds)
+            with self._lock:
+                state = self._states.setdefault(session, state)
+        return state
+
+    def of_recognition(self, recognition: Any) -> SpeechState:
+        """The state of the session that an ``AudioRecognition`` listens for.
+
+        Its hooks are the running ``AgentActivity`` in every 1.x; it has no ``_session`` before 1.4.
+        """
+        return self.of(recognition._hooks._session)
+
+    def current(self) -> SpeechState | None:
+        """The state of the session whose task is running, if that can be told.
+
+        LiveKit's activity context knows while the agent speaks; a context variable of ours knows
+        in every task that descends from ``AgentSession.start``; else a session that is alone on its
+        loop is the one.
+        """
+        activity = self._activity.get(None) if self._activity is not None else None
+        session = getattr(activity, "_session", None)
+        if session is None:
+            reference = _starting.get()
+            session = reference() if reference is not None else None
+        if session is not None:
+            return self.of(session)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        here = [state for state in self._all() if state.loop is loop]
+        return here[0] if len(here) == 1 else None
+
+    @contextlib.contextmanager
+    def starting(self, session: Any) -> Iterator[None]:
+        """Tasks made in this block belong to ``session``."""
+        token = None
+        with shield(self.services.recorder, "AgentSession.start"):
+            self.of(session)
+            token = _starting.set(weakref.ref(session))
+        try:
+            yield
+        finally:
+            if token is not None:
+                with shield(self.services.recorder, "AgentSession.start"):
+                    _starting.reset(token)
+
+    def ended(self, session: Any) -> None:
+        """The session closed: undo what was done to it and forget it. It may start again."""
+        with self._lock:
+            state = self._states.pop(session, None)
+        if state is not None:
+            state.close()
+
+    def close(self) -> None:
+        """Undo everything that was done to any session."""
+        for state in self._all():
+            with shield(self.services.recorder, "uninstrument"):
+                state.close_from_anywhere()
+        with self._lock:
+            self._states.clear()
+
+    def _all(self) -> list[SpeechState]:
+        with self._lock:
+            return list(self._states.values())

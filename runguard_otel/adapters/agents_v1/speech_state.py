@@ -1,0 +1,222 @@
+"""What we know of one session's speech, and what a storm makes us do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+import weakref
+from dataclasses import replace
+from typing import Any
+
+from runguard_otel.adapters.agents_v1.context import current_job, session_context
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.agents_v1.speech_actions import SpeechActions
+from runguard_otel.adapters.agents_v1.vad import VADThresholds
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.guards.echo import EchoMemory
+from runguard_otel.core.guards.misfire import MisfireDecision, MisfireGuard, MisfirePolicy
+from runguard_otel.core.ports import AttributeValue
+from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Clock, Mode, Outcome, Subject, Trip
+
+__all__ = ["SpeechState"]
+
+GUARD = GuardName.VAD_MISFIRE
+
+
+class SpeechState:
+    """The misfire guard of one ``AgentSession``. Touched on the session's loop only.
+
+    Args:
+        session: The session; only a weak reference is kept.
+        services: Settings and recorder.
+        clock: Monotonic seconds.
+        thresholds: Raised detectors, shared by all sessions.
+    """
+
+    def __init__(
+        self, session: Any, services: Services, clock: Clock, thresholds: VADThresholds
+    ) -> None:
+        settings = services.settings
+        self.loop = asyncio.get_running_loop()
+        self.mode = services.mode(GUARD)
+        self.subject = _subject()
+        self.guard = MisfireGuard(
+            MisfirePolicy(
+                limit=settings.vad_misfire_limit,
+                window_seconds=settings.vad_misfire_window_seconds,
+                min_confidence=settings.vad_misfire_min_confidence,
+                floor_confidence=settings.vad_misfire_floor_confidence,
+            ),
+            subject=self.subject,
+            mode=self.mode,
+        )
+        self.echo = EchoMemory(settings.vad_misfire_echo_seconds)
+        self.segment_unheard = False
+        self.heard_in_segment = False
+        self._session = weakref.ref(session)
+        self._recorder = services.recorder
+        self._clock = clock
+        self._window = settings.vad_misfire_window_seconds
+        self._actions = SpeechActions(self._session, settings, thresholds)
+        self._reported_open = False
+        self._close_after = settings.vad_misfire_close_after_trips
+        self._trips = 0
+        self._may_mute = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def storm(self) -> bool:
+        """Whether the guard is open."""
+        return self._reported_open and self.guard.is_open(self._clock())
+
+    def on_final(
+        self,
+        text: str,
+        confidence: float | None,
+        provider: str,
+        model: str,
+        *,
+        activity: Any = None,
+        mode: Mode | None = None,
+    ) -> MisfireDecision:
+        """Judge and report one final result.
+
+        Args:
+            text: What was recognised.
+            confidence: 0 to 1, ``None`` if it means nothing.
+            provider: The recogniser's vendor.
+            model: The recogniser's model.
+            activity: The running ``AgentActivity``.
+            mode: Overrides the session's mode for this event.
+        """
+        now = self._clock()
+        mode = mode or self.mode
+        echo = self.echo.is_echo(text, now)
+        decision = self.guard.on_final(text, confidence, echo=echo, now=now)
+        recorder = self._recorder
+        recorder.add(
+            "runguard.stt.results", 1, kind=decision.kind.value, provider=provider, model=model
+        )
+        if decision.signature:
+            attributes: dict[str, AttributeValue] = {
+                "gen_ai.provider.name": provider,
+                "gen_ai.request.model": model,
+            }
+            outcome = Outcome.of(decision.verdict, mode)
+            self._event(decision.signature, outcome, attributes)
+        self._settle(decision.open)
+        if decision.open:
+            self._watch(self._window)
+        if decision.trip is not None:
+            self._tripped(decision.trip, activity, mode)
+        return decision
+
+    def unheard_segment(self) -> None:
+        """A voice segment of half a second or more led to no text at all. Observed only."""
+        self.segment_unheard = False
+        self._event("vad_misfire:no_transcript", Outcome.OBSERVED, {})
+
+    def agent_speaks(self, speaking: bool) -> None:
+        """The agent started or stopped speaking."""
+        now = self._clock()
+        if speaking == self.echo.speaking:
+            return
+        if speaking:
+            self.echo.started(now)
+            self.guard.next_turn()
+            if self._may_mute and self.guard.mutes(now):
+                self._actions.mute()
+        else:
+            self.echo.stopped(now)
+            self._actions.unmute()
+
+    def close(self) -> None:
+        """The session is over, or we leave: undo whatever is still in force."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.segment_unheard:
+            self.unheard_segment()
+        self.guard.reset()
+        self._settle(False)
+        self._actions.unmute()
+
+    def close_from_anywhere(self) -> None:
+        """Like :meth:`close`, from a thread that may not be the session's."""
+        try:
+            same = asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            same = False
+        if same or not self.loop.is_running():
+            self.close()
+        else:
+            self.loop.call_soon_threadsafe(self._shielded, self.close)
+
+    def _event(
+        self, signature: str, outcome: Outcome, attributes: dict[str, AttributeValue]
+    ) -> None:
+        self._recorder.event(
+            signature,
+            outcome,
+            self.subject,
+            attributes=attributes,
+            context=session_context(self._session()),
+        )
+
+    def _settle(self, now_open: bool) -> None:
+        """Report and undo when the guard opened or closed since the last time."""
+        if now_open == self._reported_open:
+            return
+        self._reported_open = now_open
+        if now_open:
+            self._recorder.guard_opened(GUARD)
+        else:
+            self._recorder.guard_closed(GUARD)
+            self._actions.recover()
+
+    def _tripped(self, trip: Trip, activity: Any, mode: Mode) -> None:
+        self._trips += 1
+        closing = 0 < self._close_after <= self._trips
+        if mode is not Mode.ENFORCE:
+            trip = replace(trip, mode=mode, action="none")
+        elif closing:
+            trip = replace(trip, action="close_session")
+        self._recorder.trip(trip, context=session_context(self._session()))
+        if mode is not Mode.ENFORCE:
+            return
+        self._may_mute = True
+        self._actions.calm(activity or getattr(self._session(), "_activity", None))
+        if self.echo.speaking and self.guard.mutes(self._clock()):
+            self._actions.mute()
+        if closing:
+            self._actions.end()
+
+    def _watch(self, seconds: float) -> None:
+        """Look again when the window may have passed quietly: raised thresholds must not stay."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._shielded, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        if not self._reported_open:
+            return
+        if self.guard.is_open(self._clock()):
+            self._watch(self._window)
+        else:
+            self._settle(False)
+
+    def _shielded(self, action: Any) -> None:
+        with shield(self._recorder, "AgentSession.timer"):
+            action()
+
+
+def _subject() -> Subject:
+    job = getattr(current_job(), "job", None)
+    room = getattr(getattr(job, "room", None), "name", "")
+    return Subject(
+        room=room if isinstance(room, str) else "",  # a console session has a mock for a room
+        job_id=str(getattr(job, "id", "") or ""),
+        session=uuid.uuid4().hex,
+    )
