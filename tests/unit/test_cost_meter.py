@@ -210,8 +210,8 @@ def test_the_average_turn_is_what_turns_cost_so_far() -> None:
         stage.llm(turn, input_tokens=1000)
         stage.meter.used(Usage("tts", "Cartesia", "sonic-3", {"characters": 100}, turn))
     stage.llm("b", input_tokens=1000)  # the answer after a tool call, still turn b
-    turn = stage.meter.average_turn()
-    assert (turn.turns, turn.llm, turn.tts) == (2, Decimal("0.0006"), Decimal("0.005"))
+    average = stage.meter.average_turn()
+    assert (average.turns, average.llm, average.tts) == (2, Decimal("0.0006"), Decimal("0.005"))
 
 
 def test_anyone_can_ask_what_this_session_has_cost() -> None:
