@@ -1,0 +1,1 @@
+"""Short clips of synthetic speech; ``make.py`` made them."""
