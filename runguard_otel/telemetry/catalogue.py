@@ -11,10 +11,34 @@ from enum import Enum
 from itertools import product
 from typing import Final
 
-from runguard_otel.core.signatures import CLAIM_SIGNATURES, SIGNATURES, GuardName
-from runguard_otel.core.verdict import Mode, Outcome
+from runguard_otel.telemetry.attributes import (
+    ACTIONS,
+    ATTRIBUTES,
+    CLAIM_RESULTS,
+    COMPONENTS,
+    DISCONNECT_REASONS,
+    GUARDS,
+    Attribute,
+    prometheus_label,
+)
+from runguard_otel.telemetry.possible import POSSIBLE, possible_outcomes
 
-__all__ = ["ATTRIBUTES", "METRICS", "SPANS", "Attribute", "Kind", "Metric", "prometheus_name"]
+__all__ = [
+    "ACTIONS",
+    "ATTRIBUTES",
+    "CLAIM_RESULTS",
+    "COMPONENTS",
+    "DISCONNECT_REASONS",
+    "GUARDS",
+    "METRICS",
+    "SPANS",
+    "Attribute",
+    "Kind",
+    "Metric",
+    "possible_outcomes",
+    "prometheus_label",
+    "prometheus_name",
+]
 
 
 class Kind(str, Enum):
@@ -24,25 +48,6 @@ class Kind(str, Enum):
     UPDOWN = "updown"
     HISTOGRAM = "histogram"
     GAUGE = "gauge"
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A metric attribute.
-
-    Args:
-        name: The short name adapters use, and the last part of the Prometheus label.
-        key: The OpenTelemetry attribute key.
-        values: The closed set; empty means open but capped (see ``cap``).
-        cap: For open sets: how many distinct values are kept before ``other`` takes the rest.
-        brief: One sentence.
-    """
-
-    name: str
-    key: str
-    values: tuple[str, ...]
-    brief: str
-    cap: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,122 +74,25 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
     def zero_series(self) -> list[dict[str, str]]:
-        """Every attribute set to export as 0 at start: the product of the closed sets."""
+        """Every attribute set to export as 0 at start, open attributes left out.
+
+        The product of the closed sets, or where most of the product can never happen (a claim is
+        not "reused") the rows of :mod:`~runguard_otel.telemetry.possible`.
+        """
         if not self.zero:
             return []
+        if self.name in POSSIBLE:
+            return [dict(row) for row in POSSIBLE[self.name]]
         closed = [ATTRIBUTES[a] for a in self.attributes if ATTRIBUTES[a].values]
-        if self.name == "runguard.signatures":  # only what can happen: a claim is never "reused"
-            return [
-                {"signature": s, "outcome": o} for s in SIGNATURES for o in possible_outcomes(s)
-            ]
         return [
             dict(zip((a.name for a in closed), combo, strict=True))
             for combo in product(*(a.values for a in closed))
         ]
 
 
-DISCONNECT_REASONS: Final = (
-    "unknown",
-    "client_initiated",
-    "duplicate_identity",
-    "server_shutdown",
-    "participant_removed",
-    "room_deleted",
-    "state_mismatch",
-    "join_failure",
-    "migration",
-    "signal_close",
-    "room_closed",
-    "user_unavailable",
-    "user_rejected",
-    "sip_trunk_failure",
-    "connection_timeout",
-    "media_failure",
-    "agent_error",
-)
-CLAIM_RESULTS: Final = tuple(s.partition(":")[2] for s in CLAIM_SIGNATURES)
-COMPONENTS: Final = ("transport", "agent", "stt", "llm", "tts")
-GUARDS: Final = tuple(str(g) for g in GuardName)
-ACTIONS: Final = (
-    "none",
-    "refuse_connect",
-    "shutdown_job",
-    "suppress",
-    "mute_while_speaking",
-    "refuse_job",
-    "reuse_stream",
-    "close_session",
-    "delete_room",
-)
-
-
-def possible_outcomes(signature: str) -> tuple[str, ...]:
-    """The outcomes an event of this signature can have; bounds the number of series."""
-    kind = signature.partition(":")[0]
-    if signature == "vad_misfire:no_transcript":
-        return ("observed",)
-    if signature == "job_claim:refused":
-        return ("observed", "refused")
-    if kind == "job_claim":
-        return ("observed", "allowed")
-    if kind == "vad_misfire":
-        return ("observed", "allowed", "suppressed")
-    if kind == "room_reconnect":
-        return ("observed", "allowed", "refused")
-    return ("observed", "allowed", "reused")
-
-
-def _closed(name: str, brief: str, values: tuple[str, ...], key: str = "") -> Attribute:
-    return Attribute(name, key or f"runguard.{name}", values, brief)
-
-
-ATTRIBUTES: Final[dict[str, Attribute]] = {
-    a.name: a
-    for a in (
-        _closed("signature", "What happened.", SIGNATURES),
-        _closed("outcome", "What was done with it.", tuple(str(o) for o in Outcome)),
-        _closed("guard", "Which guard.", GUARDS),
-        _closed("mode", "Whether the guard may act.", (str(Mode.OBSERVE), str(Mode.ENFORCE))),
-        _closed("action", "What a trip did.", ACTIONS),
-        _closed("connect", "How a connect ended.", ("ok", "failed", "refused")),
-        _closed("reason", "Why a room was left.", DISCONNECT_REASONS),
-        _closed("episode", "How a reconnect episode ended.", ("recovered", "lost")),
-        _closed(
-            "kind", "What a final STT result was.", ("genuine", "empty", "low_confidence", "echo")
-        ),
-        _closed("result", "How a claim ended.", (*CLAIM_RESULTS, "error")),
-        _closed(
-            "backend", "The claim registry.", ("memory", "sqlite", "redis", "postgres", "dynamodb")
-        ),
-        _closed("operation", "The registry call.", ("acquire", "renew", "release")),
-        _closed("job_outcome", "How a job ended.", ("clean", "crashed", "killed", "refused")),
-        _closed("subscription", "What became of a subscription.", ("opened", "reused", "observed")),
-        _closed(
-            "source",
-            "The track's source.",
-            ("microphone", "screenshare_audio", "camera", "screenshare", "unknown"),
-        ),
-        _closed("component", "Which part of the bill.", COMPONENTS),
-        _closed("where", "Which wrapper or worker of ours failed.", ()),
-        _closed(
-            "drop",
-            "Why an event was dropped.",
-            ("queue_full", "malformed", "version", "peer", "closed"),
-        ),
-        Attribute("agent", "runguard.agent.name", (), "LiveKit's agent name, capped.", cap=20),
-        Attribute("provider", "gen_ai.provider.name", (), "The model's provider, capped.", cap=20),
-        Attribute("model", "gen_ai.request.model", (), "The model, capped.", cap=40),
-        Attribute(
-            "unit",
-            "runguard.unit",
-            ("second", "token", "character", "minute", "request", "gigabyte"),
-            "What could not be priced.",
-        ),
-    )
-}
-
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_MICRO = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2)
+# A bucket is a series per attribute set, and one worker has 150: few bounds, at the questions.
+_CLAIM_SECONDS = (0.005, 0.025, 0.1, 0.25, 1.0)  # the last two: the bounds on a registry call
+_GUARD_SECONDS = (1e-5, 1e-4, 1e-3)  # the goal, noticeable, a defect
 
 METRICS: Final[dict[str, Metric]] = {
     m.name: m
@@ -203,6 +111,7 @@ METRICS: Final[dict[str, Metric]] = {
             "{trip}",
             "Guards that found a loop.",
             ("guard", "signature", "mode", "action", "agent"),
+            zero=True,
         ),
         Metric(
             "runguard.guards.open",
@@ -269,7 +178,7 @@ METRICS: Final[dict[str, Metric]] = {
             "s",
             "Time of one call to the claim registry.",
             ("operation", "backend", "result"),
-            buckets=_SECONDS,
+            buckets=_CLAIM_SECONDS,
         ),
         Metric("runguard.jobs", Kind.UPDOWN, "{job}", "Jobs running right now.", (), zero=True),
         Metric(
@@ -323,7 +232,7 @@ METRICS: Final[dict[str, Metric]] = {
             "s",
             "Time our own code took in the host's path.",
             ("guard",),
-            buckets=_MICRO,
+            buckets=_GUARD_SECONDS,
         ),
         Metric(
             "runguard.internal_errors",
@@ -375,15 +284,3 @@ def prometheus_name(metric: str) -> str:
     if row.kind is Kind.COUNTER:
         name += "_total"
     return name
-
-
-def prometheus_label(attribute: str) -> str:
-    """The label an attribute has in Prometheus.
-
-    Args:
-        attribute: A key of :data:`ATTRIBUTES`.
-
-    Raises:
-        KeyError: If there is no such attribute.
-    """
-    return ATTRIBUTES[attribute].key.replace(".", "_")

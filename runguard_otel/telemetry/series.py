@@ -90,7 +90,7 @@ def zero_points(modes: Mapping[GuardName, Mode], agent: str = "") -> Iterator[tu
     """
     for metric in METRICS.values():
         for labels in metric.zero_series():
-            if not _possible(labels, modes):
+            if not _can_happen(metric.name, labels, modes):
                 continue
             if agent and "agent" in metric.attributes:
                 yield metric.name, {**labels, "agent": agent}
@@ -98,7 +98,8 @@ def zero_points(modes: Mapping[GuardName, Mode], agent: str = "") -> Iterator[tu
                 yield metric.name, labels
 
 
-def _possible(labels: Labels, modes: Mapping[GuardName, Mode]) -> bool:
+def _can_happen(metric: str, labels: Labels, modes: Mapping[GuardName, Mode]) -> bool:
+    """Whether these modes can make this series: enforce acts and watching only watches."""
     guard = labels.get("guard", "")
     signature = labels.get("signature", "")
     if signature:
@@ -108,6 +109,11 @@ def _possible(labels: Labels, modes: Mapping[GuardName, Mode]) -> bool:
     mode = modes[GuardName(guard)]
     if mode is Mode.OFF or labels.get("mode", str(mode)) != str(mode):
         return False
+    if metric == "runguard.cost.avoided":
+        return mode is Mode.ENFORCE
+    if metric == "runguard.cost.wasted":
+        return mode is Mode.OBSERVE
+    watched = labels.get("outcome", "") == str(Outcome.OBSERVED)
     if mode is Mode.OBSERVE:
-        return labels.get("outcome", "observed") == str(Outcome.OBSERVED)
-    return True
+        return watched or "outcome" not in labels
+    return not watched or signature == "vad_misfire:no_transcript"

@@ -19,7 +19,7 @@ from runguard_otel.core.signatures import SIGNATURES
 from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import build
-from runguard_otel.telemetry.catalogue import possible_outcomes
+from runguard_otel.telemetry.possible import possible_outcomes
 
 AGENT = "support"
 _CHOICES = [(s, o) for s in SIGNATURES for o in possible_outcomes(s) if o != "observed"]

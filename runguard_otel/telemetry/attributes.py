@@ -1,0 +1,127 @@
+"""The attributes metrics may carry, as data. Part of the catalogue; import it from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from runguard_otel.core.signatures import CLAIM_SIGNATURES, SIGNATURES, GuardName
+from runguard_otel.core.verdict import Mode, Outcome
+
+__all__ = ["ATTRIBUTES", "Attribute", "prometheus_label"]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A metric attribute.
+
+    Args:
+        name: The short name adapters use, and the last part of the Prometheus label.
+        key: The OpenTelemetry attribute key.
+        values: The closed set; empty means open but capped (see ``cap``).
+        cap: For open sets: how many distinct values are kept before ``other`` takes the rest.
+        brief: One sentence.
+    """
+
+    name: str
+    key: str
+    values: tuple[str, ...]
+    brief: str
+    cap: int = 0
+
+
+DISCONNECT_REASONS: Final = (
+    "unknown",
+    "client_initiated",
+    "duplicate_identity",
+    "server_shutdown",
+    "participant_removed",
+    "room_deleted",
+    "state_mismatch",
+    "join_failure",
+    "migration",
+    "signal_close",
+    "room_closed",
+    "user_unavailable",
+    "user_rejected",
+    "sip_trunk_failure",
+    "connection_timeout",
+    "media_failure",
+    "agent_error",
+)
+CLAIM_RESULTS: Final = tuple(s.partition(":")[2] for s in CLAIM_SIGNATURES)
+COMPONENTS: Final = ("transport", "agent", "stt", "llm", "tts")
+GUARDS: Final = tuple(str(g) for g in GuardName)
+ACTIONS: Final = (
+    "none",
+    "refuse_connect",
+    "shutdown_job",
+    "suppress",
+    "mute_while_speaking",
+    "refuse_job",
+    "reuse_stream",
+    "close_session",
+    "delete_room",
+)
+
+
+def _closed(name: str, brief: str, values: tuple[str, ...], key: str = "") -> Attribute:
+    return Attribute(name, key or f"runguard.{name}", values, brief)
+
+
+ATTRIBUTES: Final[dict[str, Attribute]] = {
+    a.name: a
+    for a in (
+        _closed("signature", "What happened.", SIGNATURES),
+        _closed("outcome", "What was done with it.", tuple(str(o) for o in Outcome)),
+        _closed("guard", "Which guard.", GUARDS),
+        _closed("mode", "Whether the guard may act.", (str(Mode.OBSERVE), str(Mode.ENFORCE))),
+        _closed("action", "What a trip did.", ACTIONS),
+        _closed("connect", "How a connect ended.", ("ok", "failed", "refused")),
+        _closed("reason", "Why a room was left.", DISCONNECT_REASONS),
+        _closed("episode", "How a reconnect episode ended.", ("recovered", "lost")),
+        _closed(
+            "kind", "What a final STT result was.", ("genuine", "empty", "low_confidence", "echo")
+        ),
+        _closed("result", "How a claim ended.", (*CLAIM_RESULTS, "error")),
+        _closed(
+            "backend", "The claim registry.", ("memory", "sqlite", "redis", "postgres", "dynamodb")
+        ),
+        _closed("operation", "The registry call.", ("acquire", "renew", "release")),
+        _closed("job_outcome", "How a job ended.", ("clean", "crashed", "killed", "refused")),
+        _closed("subscription", "What became of a subscription.", ("opened", "reused", "observed")),
+        _closed(
+            "source",
+            "The track's source.",
+            ("microphone", "screenshare_audio", "camera", "screenshare", "unknown"),
+        ),
+        _closed("component", "Which part of the bill.", COMPONENTS),
+        _closed("where", "Which wrapper or worker of ours failed.", ()),
+        _closed(
+            "drop",
+            "Why an event was dropped.",
+            ("queue_full", "malformed", "version", "peer", "closed"),
+        ),
+        Attribute("agent", "runguard.agent.name", (), "LiveKit's agent name, capped.", cap=20),
+        Attribute("provider", "gen_ai.provider.name", (), "The model's provider, capped.", cap=20),
+        Attribute("model", "gen_ai.request.model", (), "The model, capped.", cap=40),
+        Attribute(
+            "unit",
+            "runguard.unit",
+            ("second", "token", "character", "minute", "request", "gigabyte"),
+            "What could not be priced.",
+        ),
+    )
+}
+
+
+def prometheus_label(attribute: str) -> str:
+    """The label an attribute has in Prometheus.
+
+    Args:
+        attribute: A key of :data:`ATTRIBUTES`.
+
+    Raises:
+        KeyError: If there is no such attribute.
+    """
+    return ATTRIBUTES[attribute].key.replace(".", "_")
