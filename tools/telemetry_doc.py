@@ -19,7 +19,7 @@ from runguard_otel.telemetry.worker import DEFAULT_PORT
 
 PATH = Path(__file__).resolve().parents[1] / "docs" / "telemetry.md"
 
-HEAD = """<!-- Generated from runguard_otel/telemetry/catalogue.py by `make generate`. Do not edit. -->
+HEAD = """<!-- Generated from the catalogue by `make generate`. Do not edit. -->
 
 # What runguard-otel emits
 

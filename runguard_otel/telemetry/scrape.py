@@ -149,7 +149,7 @@ class Endpoint:
         self._server = self._bind(reader, host, port)
         self.host, self.port = host, self._server.server_port
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="runguard-metrics", daemon=True
+            target=self._server.serve_forever, args=(0.1,), name="runguard-metrics", daemon=True
         )
         self._thread.start()
 

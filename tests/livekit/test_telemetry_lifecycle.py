@@ -1,0 +1,266 @@
+"""The real AgentServer and job runner, jobs as threads of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from livekit.agents import AgentServer, JobContext, JobExecutorType
+from livekit.agents.ipc.job_proc_lazy_main import _JobProc
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from runguard_otel.adapters.agents_v1 import hub
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.patching import PatchSet
+from runguard_otel.core.verdict import Outcome, Subject
+from runguard_otel.settings import Settings
+from runguard_otel.telemetry.build import Telemetry, build
+from tests.kit.recorder import MemoryRecorder
+
+pytestmark = pytest.mark.livekit
+
+Entrypoint = Callable[[JobContext], Any]
+
+
+class Stage:
+    """A patched AgentServer that runs one entrypoint as a job."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.telemetry = telemetry
+        self.patches = PatchSet(
+            hub.patches(Services(Settings.load(), telemetry.recorder, lifecycle=telemetry))
+        )
+        self.patches.install()
+
+    async def run(self, entrypoint: Entrypoint, *, seconds: float = 10.0) -> None:
+        """Start a worker, run one fake job to its end, stop the worker."""
+        server = AgentServer(job_executor_type=JobExecutorType.THREAD, num_idle_processes=1, port=0)
+        server.rtc_session(entrypoint, agent_name="support")
+        running = asyncio.create_task(server.run(devmode=True, unregistered=True))
+        await _until(lambda: bool(getattr(server, "_proc_pool", None)))
+        await _until(lambda: bool(server._proc_pool.processes))
+        await server.simulate_job("room-1", fake_job=True)
+        await _until(lambda: self._ended() == 1, seconds)
+        await server.aclose()
+        await asyncio.wait_for(running, 10)
+
+    def _ended(self) -> float:
+        return self.count("runguard.jobs.ended")
+
+    def count(self, metric: str) -> float:
+        rows = self.telemetry.snapshot()["metrics"].get(metric, [])
+        return float(sum(row["value"] for row in rows))
+
+    def outcomes(self) -> dict[str, float]:
+        rows = self.telemetry.snapshot()["metrics"].get("runguard.jobs.ended", [])
+        return {row["attributes"]["job_outcome"]: row["value"] for row in rows}
+
+
+async def _until(claim: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage(build(Settings.load(metrics_port=0)))
+    yield made
+    made.patches.undo()
+    made.telemetry.shutdown()
+
+
+async def test_a_job_is_counted_from_start_to_clean_end(stage: Stage) -> None:
+    during: list[float] = []
+
+    async def entrypoint(ctx: JobContext) -> None:
+        during.append(stage.count("runguard.jobs"))
+        ctx.shutdown("done")
+
+    await stage.run(entrypoint)
+    assert during == [1]
+    assert stage.count("runguard.jobs") == 0
+    assert stage.outcomes() == {"clean": 1}
+
+
+async def test_an_entrypoint_that_raises_is_a_crashed_job(stage: Stage) -> None:
+    async def entrypoint(ctx: JobContext) -> None:
+        raise RuntimeError("a defect of the application")
+
+    await stage.run(entrypoint)
+    assert stage.outcomes() == {"crashed": 1}
+
+
+async def test_a_job_whose_claim_was_refused_is_counted_as_refused(stage: Stage) -> None:
+    async def entrypoint(ctx: JobContext) -> None:
+        subject = Subject(room="room-1", job_id=ctx.job.id)
+        stage.telemetry.recorder.event("job_claim:refused", Outcome.REFUSED, subject)
+        ctx.shutdown("duplicate")
+
+    await stage.run(entrypoint)
+    assert stage.outcomes() == {"refused": 1}
+
+
+async def test_spans_are_out_when_the_job_is_over() -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=3_600_000))
+    stage = Stage(build(Settings.load(metrics_port=0), tracer_provider=provider))
+
+    async def entrypoint(ctx: JobContext) -> None:
+        stage.telemetry.recorder.event("room_reconnect", Outcome.ALLOWED, Subject(room="room-1"))
+        ctx.shutdown("done")
+
+    await stage.run(entrypoint)
+    await _until(lambda: bool(exporter.get_finished_spans()))
+    assert [s.name for s in exporter.get_finished_spans()] == ["runguard.room_reconnect"]
+    stage.patches.undo()
+    stage.telemetry.shutdown()
+    # somebody else's provider is still alive after us
+    provider.get_tracer("mine").start_span("later").end()
+    provider.force_flush()
+    assert exporter.get_finished_spans()[-1].name == "later"
+    provider.shutdown()
+
+
+async def test_a_provider_that_hangs_delays_the_end_of_a_job_by_its_bound_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_go = threading.Event()
+
+    class Hanging(TracerProvider):
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return let_go.wait(30)
+
+    monkeypatch.setattr(hub, "FLUSH_SECONDS", 0.3)
+    stage = Stage(build(Settings.load(metrics_port=0), tracer_provider=Hanging()))
+    ended: list[float] = []
+
+    async def entrypoint(ctx: JobContext) -> None:
+        ctx.shutdown("done")
+        ended.append(time.monotonic())
+
+    try:
+        await stage.run(entrypoint, seconds=5)
+        assert time.monotonic() - ended[0] < 4
+    finally:
+        let_go.set()
+        stage.patches.undo()
+
+
+async def test_livekits_own_spans_are_exported_when_asked_and_nobody_has_a_provider(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from livekit.agents import telemetry as livekit_telemetry
+
+    exporter = InMemorySpanExporter()
+    own = TracerProvider()
+    own.add_span_processor(BatchSpanProcessor(exporter))
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    monkeypatch.setattr("runguard_otel.telemetry.export.tracer_provider", lambda: own)
+    before = livekit_telemetry.tracer._tracer_provider
+    stage = Stage(build(Settings.load(metrics_port=0, export_livekit_spans=True)))
+
+    async def entrypoint(ctx: JobContext) -> None:
+        stage.telemetry.recorder.event("room_reconnect", Outcome.ALLOWED, Subject(room="room-1"))
+        ctx.shutdown("done")
+
+    try:
+        await stage.run(entrypoint)
+        await _until(lambda: len(exporter.get_finished_spans()) > 1)
+    finally:
+        livekit_telemetry.tracer.set_provider(before)
+        stage.patches.undo()
+        stage.telemetry.shutdown()
+    spans = {s.name: s for s in exporter.get_finished_spans()}
+    assert {"job_entrypoint", "runguard.room_reconnect"} <= set(spans)
+    parent = spans["runguard.room_reconnect"].parent
+    job = spans["job_entrypoint"].context
+    assert parent is not None
+    assert job is not None
+    assert parent.span_id == job.span_id
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+async def test_a_registered_worker_opens_hub_and_metrics_and_closes_them() -> None:
+    """Seen from inside `run`; the hub is open before any job process can be started."""
+    telemetry = build(Settings.load())
+    services = Services(Settings.load(), telemetry.recorder, lifecycle=telemetry)
+    (patch,) = [p for p in hub.patches(services) if p.attribute == "run"]
+    seen: list[tuple[str | None, str | None]] = []
+
+    async def run() -> str:
+        seen.append((telemetry.hub_address, telemetry.metrics_url))
+        return "over"
+
+    server = AgentServer(job_executor_type=JobExecutorType.PROCESS)
+    assert await patch.wrapper(run, server, (), {}) == "over"
+    ((address, url),) = seen
+    assert address
+    assert url
+    assert telemetry.hub_address is None
+    assert telemetry.metrics_url is None
+
+
+async def test_console_mode_opens_neither() -> None:
+    telemetry = build(Settings.load())
+    services = Services(Settings.load(), telemetry.recorder, lifecycle=telemetry)
+    (patch,) = [p for p in hub.patches(services) if p.attribute == "run"]
+    seen: list[object] = []
+
+    async def run(**_: object) -> None:
+        seen.extend([telemetry.hub_address, telemetry.metrics_url])
+
+    server = AgentServer(job_executor_type=JobExecutorType.THREAD)
+    await patch.wrapper(run, server, (), {"devmode": True, "unregistered": True})
+    assert seen == [None, None]
+
+
+@pytest.mark.parametrize("broken", ["start_worker", "stop_worker"])
+async def test_a_failing_lifecycle_leaves_the_worker_alone(broken: str) -> None:
+    class Failing:
+        hub_address = None
+
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def call(*_: object, **__: object) -> None:
+                if name == broken:
+                    raise RuntimeError(name)
+
+            return call
+
+    recorder = MemoryRecorder(tolerant=True)
+    services = Services(Settings.load(), recorder, lifecycle=Failing())  # type: ignore[arg-type]  # made to fail
+    (patch,) = [p for p in hub.patches(services) if p.attribute == "run"]
+
+    async def run() -> str:
+        return "over"
+
+    server = AgentServer(job_executor_type=JobExecutorType.PROCESS)
+    assert await patch.wrapper(run, server, (), {}) == "over"
+    assert len(recorder.errors) == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("host"), asyncio.CancelledError()])
+async def test_what_the_host_raises_passes_unchanged(error: BaseException) -> None:
+    telemetry = build(Settings.load(metrics_port=0))
+    services = Services(Settings.load(), telemetry.recorder, lifecycle=telemetry)
+    for patch in hub.patches(services):
+
+        async def raising() -> None:
+            raise error
+
+        instance = object.__new__(_JobProc) if patch.owner is _JobProc else AgentServer()
+        with pytest.raises(type(error)) as caught:
+            await patch.wrapper(raising, instance, (), {})
+        assert caught.value is error
+    assert telemetry.snapshot()["metrics"]["runguard.jobs.ended"][0]["attributes"] == {
+        "job_outcome": "crashed"
+    }
