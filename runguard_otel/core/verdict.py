@@ -76,11 +76,15 @@ class Subject:
     job_id: str = ""
     track_source: str = ""
     session: str = ""
+    participant_sid: str = ""
 
     @property
     def key(self) -> str:
-        """The most specific name, as in ``room_reconnect:<room>`` and ``track_subscribe:<who>``."""
-        return self.participant or self.room or self.session or self.job_id
+        """The most specific name: ``room_reconnect:<room>``, ``track_subscribe:<participant_sid>``.
+
+        A participant's sid names one stay in a room and nobody, so it goes before the identity.
+        """
+        return self.participant_sid or self.participant or self.room or self.session or self.job_id
 
 
 @dataclass(frozen=True)

@@ -226,9 +226,12 @@ class StageServer:
             stream = next(self._ids)
             response.new_audio_stream.stream.handle.id = stream
             self._streams.add(stream)
-            for track in self._tracks.values():
-                if track.handle == request.new_audio_stream.track_handle:
-                    track.streams.append(stream)
+            wanted = request.new_audio_stream.track_handle
+            live = [t for t in self._tracks.values() if t.handle == wanted]
+            for track in live:
+                track.streams.append(stream)
+            if not live:  # the track was gone before anybody listened
+                self._end_stream(stream)
         return response
 
     def _connect(self, request: room_pb2.ConnectRequest, answer: room_pb2.ConnectCallback) -> None:

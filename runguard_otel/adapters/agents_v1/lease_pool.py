@@ -1,0 +1,195 @@
+"""Finds the stream that the next track may take over, and ends what nobody takes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+from livekit.agents import stt
+
+from runguard_otel.adapters.agents_v1.context import current_job
+from runguard_otel.adapters.agents_v1.leases import Lease, SharedStream
+from runguard_otel.adapters.agents_v1.track_context import Place, Subscription, untracked
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.ports import Recorder
+
+__all__ = ["StreamPool"]
+
+CLOSE_SECONDS: Final = 2.0
+"""A provider that does not answer must not hold up the end of a job."""
+
+Key = tuple[Hashable, ...]
+
+
+class StreamPool:
+    """The shared streams of this process.
+
+    The lock is held for dictionary operations only; a stream itself belongs to one event loop.
+
+    Args:
+        recorder: Where failures of our own go.
+        linger_seconds: How long a stream waits for the next track.
+    """
+
+    def __init__(self, recorder: Recorder, linger_seconds: float) -> None:
+        self._recorder = recorder
+        self._linger_seconds = linger_seconds
+        self._lock = threading.Lock()
+        self._streams: dict[Key, list[SharedStream]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._jobs: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def key(
+        self, place: Place, recognizer: stt.STT[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Key | None:
+        """What must be equal for two streams to be one; ``None`` if parameters do not compare."""
+        model = str(getattr(recognizer, "model", ""))
+        parameters = (*args, *sorted(kwargs.items()))
+        try:
+            hash(parameters)
+        except TypeError:
+            return None
+        loop = asyncio.get_running_loop()
+        return (place, id(loop), type(recognizer), model, parameters)
+
+    def take_over(
+        self, key: Key, recognizer: stt.STT[Any], subscription: Subscription, own: Opener
+    ) -> Lease | None:
+        """A lease on the stream of an earlier track that is gone, if there is one."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            candidates = list(self._streams.get(key, ()))
+        for shared in reversed(candidates):
+            if (
+                shared.loop is loop
+                and shared.reusable
+                and shared.subscription is not subscription
+                and _interchangeable(shared.recognizer, recognizer)
+            ):
+                return Lease(shared, subscription, lambda: self.share(key, recognizer, own()))
+        return None
+
+    def lend(
+        self,
+        key: Key,
+        recognizer: stt.STT[Any],
+        subscription: Subscription,
+        real: stt.RecognizeStream,
+        own: Opener,
+    ) -> Lease:
+        """The first lease on ``real``, which was just opened."""
+        shared = self.share(key, recognizer, real)
+        return Lease(shared, subscription, lambda: self.share(key, recognizer, own()))
+
+    def share(self, key: Key, recognizer: stt.STT[Any], real: stt.RecognizeStream) -> SharedStream:
+        """Remember ``real`` until it ends."""
+        shared = SharedStream(real, recognizer, self._linger_seconds, self._over)
+        with self._lock:
+            self._streams.setdefault(key, []).append(shared)
+        task = getattr(real, "_task", None)
+        if task is not None:
+            task.add_done_callback(lambda _: self._forget(key, shared))
+        self._end_with_job(shared.loop)
+        return shared
+
+    def has_reusable(self, place: Place) -> bool:
+        """Whether the next track of ``place`` could take a stream over."""
+        return any(s.reusable for s in self._all() if _place(s) == place)
+
+    def room_left(self, room: str, own: str) -> None:
+        """That connection is over: what nobody holds need not wait for its next track."""
+        for shared in self._all():
+            place = _place(shared)
+            if place is not None and (place.room, place.own) == (room, own):
+                _soon(shared)
+
+    def close(self) -> None:
+        """End what nobody holds; what is in use goes on and ends as soon as it is let go."""
+        self._linger_seconds = 0.0
+        for shared in self._all():
+            shared.linger_seconds = 0.0
+            _soon(shared)
+
+    def _all(self) -> list[SharedStream]:
+        with self._lock:
+            return [shared for streams in self._streams.values() for shared in streams]
+
+    def _forget(self, key: Key, shared: SharedStream) -> None:
+        with self._lock:
+            streams = self._streams.get(key, [])
+            if shared in streams:
+                streams.remove(shared)
+            if not streams:
+                self._streams.pop(key, None)
+
+    def _over(self, shared: SharedStream, drain: bool) -> None:
+        with shield(self._recorder, "STT.stream"):
+            if drain:
+                shared.real.end_input()
+                return
+            task = shared.loop.create_task(self._aclose(shared.real))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _aclose(self, real: stt.RecognizeStream) -> None:
+        with shield(self._recorder, "STT.stream"):
+            await real.aclose()
+
+    def _end_with_job(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the job close its streams when it ends; its process may serve no other."""
+        job = current_job()
+        if job is None or job in self._jobs:
+            return
+        self._jobs.add(job)
+
+        async def close_streams(reason: str) -> None:
+            mine = [s for s in self._all() if s.loop is loop and s.retire()]
+            if mine:
+                closing = [asyncio.ensure_future(self._aclose(s.real)) for s in mine]
+                await asyncio.wait(closing, timeout=CLOSE_SECONDS)
+
+        with shield(self._recorder, "JobContext.add_shutdown_callback"):
+            job.add_shutdown_callback(close_streams)
+
+
+class Opener:
+    """Opens another real stream as user code asked for it, with nothing of ours inside."""
+
+    def __init__(
+        self,
+        wrapped: Callable[..., stt.RecognizeStream],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._wrapped, self._args, self._kwargs = wrapped, args, kwargs
+
+    def __call__(self) -> stt.RecognizeStream:
+        with untracked():
+            return self._wrapped(*self._args, **self._kwargs)
+
+
+def _soon(shared: SharedStream) -> None:
+    """Let it end in its own loop, unless it is in use."""
+    if not shared.loop.is_closed():
+        shared.loop.call_soon_threadsafe(shared.expire)
+
+
+def _place(shared: SharedStream) -> Place | None:
+    return shared.subscription.place if shared.subscription is not None else None
+
+
+def _interchangeable(one: stt.STT[Any], other: stt.STT[Any]) -> bool:
+    """Whether a stream of either would do. Some applications make an STT per track.
+
+    An adapter is itself only: what is inside it is not known here. Plugins keep their settings
+    (language, endpoint) in ``_opts``, which must then be equal.
+    """
+    if one is other:
+        return True
+    if type(one).__module__.startswith("livekit.agents.stt."):
+        return False
+    mine, theirs = getattr(one, "_opts", None), getattr(other, "_opts", None)
+    return bool(mine == theirs)

@@ -1,0 +1,244 @@
+"""A lease is a handle on an STT stream that may be handed on to the next track.
+
+Timeline of a flapping track: track 1 is subscribed, user code opens a stream and gets a lease; the
+track ends, user code lets go (or forgets to); track 2 is subscribed, user code opens a stream and
+gets another lease on the *same* stream. From then on the first lease is taken: its iteration ends,
+what it pushes is dropped, and every event it had not read yet is the second one's to read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+from livekit import rtc
+from livekit.agents import stt
+
+from runguard_otel.adapters.agents_v1.track_context import Subscription
+
+__all__ = ["Lease", "SharedStream"]
+
+_END = object()
+
+
+class SharedStream:
+    """One real STT stream and who holds it. Lives in one event loop; not thread-safe.
+
+    Args:
+        real: The stream.
+        recognizer: The STT that opened it.
+        linger_seconds: How long it stays open after its holder let go.
+        close: Called when it is over: ``close(shared, drain)`` ends the real stream's input
+            (``drain``, somebody still reads) or closes it, and forgets it.
+    """
+
+    def __init__(
+        self,
+        real: stt.RecognizeStream,
+        recognizer: stt.STT[Any],
+        linger_seconds: float,
+        close: Callable[[SharedStream, bool], None],
+    ) -> None:
+        self.real = real
+        self.recognizer = recognizer
+        self.linger_seconds = linger_seconds
+        self.loop = asyncio.get_running_loop()
+        self.holder: Lease | None = None
+        self.subscription: Subscription | None = None
+        self._close = close
+        self._let_go = False
+        self._over = False
+        self._fetching: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next track may have it: it is alive and its own track is gone."""
+        task = getattr(self.real, "_task", None)
+        dead = self._over or (task is not None and task.done())
+        return not dead and self.subscription is not None and self.subscription.ended
+
+    def give(self, lease: Lease, subscription: Subscription) -> None:
+        """Make ``lease`` the holder; whoever was is taken."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.holder is not None:
+            self.holder._self_take()
+        self.holder, self.subscription, self._let_go = lease, subscription, False
+
+    def let_go(self, lease: Lease, *, reads: bool) -> None:
+        """The holder ended its input (and still reads) or closed."""
+        if self.holder is not lease:
+            return
+        if not reads:
+            self.holder = None
+        self._let_go = True
+        if self._over:  # its input has ended already
+            if not reads:
+                self._close(self, False)
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self.linger_seconds, self.expire)
+
+    def expire(self) -> None:
+        """Nobody took over in time: end it for real. A stream in use is left alone."""
+        if self._let_go and not self._over:
+            self.end()
+
+    def end(self) -> None:
+        """End it, in use or not."""
+        if self.retire():
+            self._close(self, self.holder is not None)
+
+    def retire(self) -> bool:
+        """Give it to nobody any more; false if it was over already. The caller closes it."""
+        if self._over:
+            return False
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
+
+    def fetch(self) -> asyncio.Task[Any]:
+        """The task that reads the next event; it survives its reader, so no event is lost."""
+        if self._fetching is None:
+            self._fetching = self.loop.create_task(self._next())
+            self._fetching.add_done_callback(_retrieve)
+        return self._fetching
+
+    def take(self, task: asyncio.Task[Any]) -> stt.SpeechEvent | None:
+        """What ``task`` has read; ``None`` if another reader was quicker.
+
+        Raises:
+            StopAsyncIteration: At the end of the real stream, each time.
+            Exception: What the real stream raised, each time.
+        """
+        if self._fetching is not task:
+            return None
+        result = task.result()
+        if result is _END:
+            raise StopAsyncIteration
+        self._fetching = None
+        event: stt.SpeechEvent = result
+        return event
+
+    async def _next(self) -> Any:
+        try:
+            return await self.real.__anext__()
+        except StopAsyncIteration:
+            return _END
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """An error that no reader is left for is not worth a message at garbage collection."""
+    if not task.cancelled():
+        task.exception()
+
+
+if TYPE_CHECKING:
+    _Proxy = wrapt.ObjectProxy[stt.RecognizeStream]
+else:
+    _Proxy = wrapt.ObjectProxy
+
+
+class Lease(_Proxy):
+    """What user code gets in place of a ``RecognizeStream``; everything else is the real one's.
+
+    Args:
+        shared: The stream it is a handle on.
+        subscription: The track it is for.
+        open_own: Opens a stream of its own and returns it shared, for audio that does not fit.
+    """
+
+    def __init__(
+        self,
+        shared: SharedStream,
+        subscription: Subscription,
+        open_own: Callable[[], SharedStream],
+    ) -> None:
+        super().__init__(shared.real)
+        self._self_shared = shared
+        self._self_subscription = subscription
+        self._self_open_own = open_own
+        self._self_pushed = self._self_taken = self._self_closed = self._self_ended = False
+        self._self_wake: asyncio.Future[None] = shared.loop.create_future()
+        shared.give(self, subscription)
+
+    def push_frame(self, frame: rtc.AudioFrame) -> None:
+        """Push audio of this track; dropped once a newer track has taken over."""
+        if self._self_taken:
+            return
+        self._self_check()
+        if not self._self_pushed:
+            self._self_pushed = True
+            rate = getattr(self.__wrapped__, "_pushed_sr", 0)
+            if rate and rate != frame.sample_rate:
+                self._self_move()
+        self.__wrapped__.push_frame(frame)
+
+    def flush(self) -> None:
+        """Mark the end of a segment."""
+        if not self._self_taken:
+            self._self_check()
+            self.__wrapped__.flush()
+
+    def end_input(self) -> None:
+        """No more audio of this track; results still due are delivered."""
+        if self._self_taken:
+            return
+        self._self_check()
+        self.__wrapped__.flush()
+        self._self_ended = True
+        self._self_shared.let_go(self, reads=True)
+
+    async def aclose(self) -> None:
+        """Let go. The real stream closes a little later unless a new track takes it over."""
+        self._self_closed = True
+        self._self_nudge()
+        self._self_shared.let_go(self, reads=False)
+
+    def __aiter__(self) -> Lease:
+        return self
+
+    async def __anext__(self) -> stt.SpeechEvent:
+        while not (self._self_taken or self._self_closed):
+            shared, wake = self._self_shared, self._self_wake
+            task = shared.fetch()
+            await asyncio.wait({task, wake}, return_when=asyncio.FIRST_COMPLETED)
+            if not wake.done() and (event := shared.take(task)) is not None:
+                return event
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Lease:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _self_check(self) -> None:
+        """Refuse what the real stream would refuse after ``aclose`` or ``end_input``."""
+        kind = type(self.__wrapped__)
+        if self._self_closed:
+            raise RuntimeError(f"{kind.__module__}.{kind.__name__} is closed")
+        if self._self_ended:
+            raise RuntimeError(f"{kind.__module__}.{kind.__name__} input ended")
+
+    def _self_take(self) -> None:
+        self._self_taken = True
+        self._self_nudge()
+
+    def _self_move(self) -> None:
+        """This track's sample rate differs from what the stream was fed: it needs its own."""
+        before, self._self_shared = self._self_shared, self._self_open_own()
+        self.__wrapped__ = self._self_shared.real
+        self._self_shared.give(self, self._self_subscription)
+        before.let_go(self, reads=False)
+        self._self_nudge()
+
+    def _self_nudge(self) -> None:
+        """Wake the reader, so that it looks again at what it reads from."""
+        wake, self._self_wake = self._self_wake, self._self_shared.loop.create_future()
+        if not wake.done():
+            wake.set_result(None)
