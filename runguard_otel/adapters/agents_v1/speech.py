@@ -121,8 +121,6 @@ class _Gate:
         state = self._sessions.of_recognition(recognition)
         if event.type is self._final:
             return self._judge_final(state, recognition, event)
-        if event.alternatives and event.alternatives[0].text:
-            _heard(state)
         if not self._acts_on(recognition) or not state.guard.in_a_row:
             return event
         if state.storm:
@@ -152,7 +150,7 @@ class _Gate:
             mode=None if acts else Mode.OBSERVE,
         )
         if text and not text.isspace():
-            _heard(state)
+            state.heard_in_segment, state.segment_unheard = True, False
         forward = event
         if acts and decision.verdict is Verdict.SUPPRESS:
             _forget_guesses(recognition)
@@ -181,11 +179,6 @@ class _Gate:
             state.heard_in_segment = False
         elif event.speech_duration >= MIN_SEGMENT_SECONDS and not state.heard_in_segment:
             state.segment_unheard = True  # unless its text is late: judged when the next one begins
-
-
-def _heard(state: SpeechState) -> None:
-    state.heard_in_segment = True
-    state.segment_unheard = False
 
 
 def _is_wordless(info: Any, activity: Any) -> bool:

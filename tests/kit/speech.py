@@ -1,0 +1,168 @@
+"""A phone call for tests: a real AgentSession between scripted providers, no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from livekit.agents import Agent, AgentSession, stt
+
+from runguard_otel.adapters.agents_v1 import speech
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.patching import PatchSet
+from runguard_otel.demo.stage.models import (
+    ScriptedAudioInput,
+    ScriptedAudioOutput,
+    ScriptedLLM,
+    ScriptedSTT,
+    ScriptedTTS,
+    ScriptedVAD,
+)
+from runguard_otel.settings import Settings
+from tests.kit.recorder import Event, MemoryRecorder
+
+
+async def settle(rounds: int = 300) -> None:
+    """Let everything that is ready run. Endpointing is set to zero, so no clock is needed."""
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+
+
+async def until(reached: Any, seconds: float = 5.0) -> None:
+    """Wait for something that takes real time, such as playing a sentence."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not reached():
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"not reached within {seconds:g} s: {inspect.getsource(reached)}")
+        await asyncio.sleep(0.005)
+
+
+class Guarded:
+    """The speech adapter installed, with what it recorded and a clock to turn.
+
+    ``on=False`` installs nothing: the host as it is.
+    """
+
+    def __init__(
+        self, on: bool = True, recorder: MemoryRecorder | None = None, **settings: Any
+    ) -> None:
+        self.now = 1000.0
+        self.recorder = recorder or MemoryRecorder()
+        self.services = Services(Settings.load(**settings), self.recorder)
+        table = speech.patches(self.services, lambda: self.now) if on else []
+        self.patches = PatchSet(table)
+
+    def __enter__(self) -> Guarded:
+        self.patches.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.patches.undo()
+        self.services.close()
+
+    @property
+    def kinds(self) -> list[str]:
+        """The misfires counted, without their class, in order; voice segments left out."""
+        return [e.signature.partition(":")[2] for e in self._misfires]
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [str(e.outcome) for e in self._misfires]
+
+    @property
+    def _misfires(self) -> list[Event]:
+        return [e for e in self.recorder.events if not e.signature.endswith("no_transcript")]
+
+
+class Call:
+    """A running session and the strings it hangs on."""
+
+    def __init__(
+        self,
+        *,
+        recogniser: stt.STT[Any] | None = None,
+        detector: ScriptedVAD | None = None,
+        answer: str = "Of course.",
+        voice: bool = False,
+        speed: float = 20.0,
+        agent: Agent | None = None,
+        **options: Any,
+    ) -> None:
+        self.stt = recogniser or ScriptedSTT()
+        self.vad = detector or ScriptedVAD()
+        self.llm = ScriptedLLM(answer)
+        self.tts = ScriptedTTS() if voice else None
+        self.input = ScriptedAudioInput()
+        self.output = ScriptedAudioOutput(speed=speed) if voice else None
+        self.agent = agent or Agent(instructions="Be brief.")
+        settings: dict[str, Any] = {
+            "min_endpointing_delay": 0.0,
+            "max_endpointing_delay": 0.0,
+            **options,
+        }
+        known = inspect.signature(AgentSession.__init__).parameters
+        if "aec_warmup_duration" in known:
+            settings["aec_warmup_duration"] = None  # else nothing interrupts the first sentence
+        if "session_close_transcript_timeout" in known:
+            settings["session_close_transcript_timeout"] = 0.0
+        if self.tts is not None:
+            settings["tts"] = self.tts
+        self.session: AgentSession[Any] = AgentSession(
+            stt=self.stt, vad=self.vad, llm=self.llm, **settings
+        )
+        self.session.input.audio = self.input
+        if self.output is not None:
+            self.session.output.audio = self.output
+        self.transcribed: list[str] = []
+        self.session.on("user_input_transcribed", lambda e: self.transcribed.append(e.transcript))
+
+    async def start(self) -> None:
+        await self.session.start(self.agent)
+        self.input.push_silence()
+        await settle()
+
+    async def hear(self, *events: stt.SpeechEvent) -> None:
+        """One voice segment, and what the recogniser makes of it."""
+        assert isinstance(self.stt, ScriptedSTT)
+        self.vad.start_of_speech()
+        await settle(20)
+        for event in events:
+            self.stt.send(event)
+            await settle(60)
+        self.vad.end_of_speech()
+        await settle()
+
+    async def commit(self) -> None:
+        """The user lets go of the button."""
+        options: dict[str, Any] = {"transcript_timeout": 0.01}
+        if "stt_flush_duration" in inspect.signature(self.session.commit_user_turn).parameters:
+            options["stt_flush_duration"] = 0.0
+        done: Any = self.session.commit_user_turn(**options)
+        if asyncio.isfuture(done):
+            await done
+        else:
+            await asyncio.sleep(0.05)
+        await settle()
+
+    @property
+    def speaking(self) -> bool:
+        return self.session.agent_state == "speaking"
+
+    @property
+    def asked(self) -> list[str]:
+        """What the language model was asked."""
+        return self.llm.calls
+
+
+@asynccontextmanager
+async def call(**options: Any) -> AsyncIterator[Call]:
+    """A call from start to end."""
+    running = Call(**options)
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.session.aclose()
