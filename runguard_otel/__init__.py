@@ -39,12 +39,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runguard_otel.claims.current import current_claim
     from runguard_otel.claims.guard import JobDispatchGuard
     from runguard_otel.core.guards.misfire import VADMisfireGuard
     from runguard_otel.core.guards.reconnect import RoomReconnectGuard
     from runguard_otel.core.guards.subscription import TrackSubscriptionGuard
     from runguard_otel.core.loop import LoopDetector, LoopMatch
     from runguard_otel.core.verdict import Trip
+    from runguard_otel.cost import current_session_cost
     from runguard_otel.errors import LoopDetectedError, RunGuardError, SettingsError
     from runguard_otel.instrumentor import RunGuard, instrument, uninstrument
     from runguard_otel.settings import Settings
@@ -66,6 +68,9 @@ __all__ = [
     "LoopDetector",
     "LoopMatch",
     "Trip",
+    # ask from inside a job
+    "current_claim",
+    "current_session_cost",
     # what they raise
     "LoopDetectedError",
     "RunGuardError",
@@ -86,6 +91,8 @@ _HOME = {
     "LoopDetector": "core.loop",
     "LoopMatch": "core.loop",
     "Trip": "core.verdict",
+    "current_claim": "claims.current",
+    "current_session_cost": "cost",
     "LoopDetectedError": "errors",
     "RunGuardError": "errors",
     "SettingsError": "errors",

@@ -169,16 +169,22 @@ def _compose(
         from runguard_otel.adapters import agents_v1
         from runguard_otel.adapters.agents_v1.context import agent_name
         from runguard_otel.adapters.agents_v1.services import Services
-        from runguard_otel.telemetry.build import build
+        from runguard_otel.adapters.agents_v1.usage import session_key
+        from runguard_otel.cost import build as cost
+        from runguard_otel.cost import use_meter
+        from runguard_otel.telemetry import build as telemetry_of
 
-        telemetry = build(
+        telemetry = telemetry_of.build(
             settings,
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
             logger_provider=logger_provider,
             agent_name=agent_name,
         )
-        services = Services(settings, telemetry.recorder)
+        recorder, meter = cost.build(settings, telemetry.recorder, session_key)
+        use_meter(meter)
+        services = Services(settings, recorder, lifecycle=telemetry, usage=meter)
+        services.on_close.append(lambda: use_meter(None))
         patches = PatchSet(agents_v1.patches(services))
         patches.install()
     except Exception:  # fail open, loudly: the call comes first
