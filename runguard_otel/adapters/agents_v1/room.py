@@ -101,12 +101,9 @@ class _RoomGuard:
         self._recorder.add("runguard.room.connects", connect="refused")
         return _Attempt(key, self._refuse(job, own, key, trip, first=decision.trip is not None))
 
-    def ended(self, attempt: _Attempt, room: rtc.Room, *, ok: bool) -> None:
+    def ended(self, attempt: _Attempt, *, ok: bool) -> None:
         """An attempt that was let through is over."""
         self._recorder.add("runguard.room.connects", connect="ok" if ok else "failed")
-        usage = self._services.usage
-        if ok and usage is not None:
-            usage.connection_opened(id(room))
         if not ok and attempt.key is not None:
             self._left(attempt.key, "join_failure")
 
@@ -124,8 +121,6 @@ class _RoomGuard:
         else:
             reason = reason_name(args[0]) if args else "unknown"
             connection.disconnected(reason)
-            if self._services.usage is not None:
-                self._services.usage.connection_closed(id(room))
             if key is not None:
                 self._left(key, reason)
 
@@ -182,7 +177,7 @@ def patches(services: Services) -> list[Patch]:
             ok = True
         finally:
             with shield(recorder, "Room.connect"):
-                guard.ended(attempt, room, ok=ok)
+                guard.ended(attempt, ok=ok)
         return result
 
     def emit(wrapped: Any, room: rtc.Room, args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
