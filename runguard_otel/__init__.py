@@ -18,9 +18,10 @@ duplicate jobs      a second job for the same room and agent    refuses the seco
 track subscribes    3rd subscription of one source in 30 s      one STT stream for all of them
 ==================  ==========================================  ==================================
 
-``mode="observe"`` counts and reports the same and changes nothing. ``RUNGUARD_DISABLED=true`` patches
-nothing. Nothing here ends a call by default, raises into your code except :class:`LoopDetectedError`
-and its kin, or registers a global telemetry provider. Settings: ``docs/settings.md``.
+``mode="observe"`` counts and reports the same and changes nothing. ``RUNGUARD_DISABLED=true``
+patches nothing. Nothing here ends a call by default, raises into your code except
+:class:`LoopDetectedError` and its kin, or registers a global telemetry provider. Settings:
+``docs/settings.md``.
 
 The four guards also work alone, without LiveKit and without OpenTelemetry set up::
 

@@ -33,8 +33,8 @@ __all__ = ["patches"]
 def patches(services: Services) -> list[Patch]:
     """Every patch of this adapter, in the order of installation.
 
-    The order matters where two rows wrap the same method: the later one runs first. ``usage`` stands
-    before ``room`` so that a refused connect never counts as a connection.
+    The order matters where two rows wrap the same method: the later one runs first. ``usage``
+    stands before ``room`` so that a refused connect never counts as a connection.
     """
     from runguard_otel.adapters.agents_v1 import (
         dispatch,
