@@ -65,6 +65,11 @@ class Telemetry:
             on_refused=self._refused.append,
         )
 
+    @property
+    def sink(self) -> Sink:
+        """Where measurements go now; made if there is none yet."""
+        return self._sink.target
+
     def on_trip(self, callback: TripCallback) -> None:
         """Call ``callback`` with every :class:`Trip` of this process."""
         self._callbacks.register(callback)

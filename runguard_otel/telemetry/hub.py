@@ -23,11 +23,11 @@ from runguard_otel.telemetry.failures import Failures
 from runguard_otel.telemetry.ledger import Account, Ledger
 from runguard_otel.telemetry.sink import Sink
 
-__all__ = ["Hub", "available"]
+__all__ = ["CHUNK", "Hub", "available"]
 
 logger = logging.getLogger("runguard_otel")
 
-_CHUNK = 16 * 1024
+CHUNK = 16 * 1024
 """Bytes per read. The GIL is let go between reads, so this bounds (to well under 1 ms) how long the
 worker's event loop can wait for us."""
 _BEAT_SECONDS = 1.0
@@ -148,7 +148,7 @@ class Hub:
 
     def _read(self, sock: socket.socket, account: Account) -> None:
         try:
-            data = sock.recv(_CHUNK)
+            data = sock.recv(CHUNK)
         except ConnectionError:
             data = b""
         if data:
