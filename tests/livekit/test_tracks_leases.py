@@ -542,19 +542,50 @@ async def test_streams_outside_a_handler_are_untouched(server: StageServer, room
         await stream.aclose()
 
 
-async def test_a_stream_inside_an_adapter_stays_real(server: StageServer, room: rtc.Room) -> None:
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every lease that is given out."""
+    leases: list[Any] = []
+    give = Lease.__init__
+
+    def remember(self: Lease, *args: Any) -> None:
+        leases.append(self)
+        give(self, *args)
+
+    monkeypatch.setattr(Lease, "__init__", remember)
+    return leases
+
+
+async def test_a_stream_inside_an_adapter_stays_real(
+    server: StageServer, room: rtc.Room, given: list[Any]
+) -> None:
     """The adapter's stream is the lease; what it opens inside, now or later, is its own."""
     with Guarded() as guarded:
         model = ScriptedSTT()
         adapter = stt.FallbackAdapter([model])
         first, second = await flap_opening(server, room, [adapter.stream] * 2)
         await server.settle()
-        assert isinstance(first, Lease)
+        assert given == [first, second]
         assert first.__wrapped__ is second.__wrapped__
-        assert [type(s).__name__ for s in model.streams] == ["_RecognizeStream"]
+        assert len(model.streams) == 1
         assert guarded.recorder.count("runguard.stt.streams") == 1, "the adapter's is not counted"
         await second.__wrapped__.aclose()
         await adapter.aclose()
+
+
+async def test_a_class_that_extends_another_ones_stream_gives_one_lease(
+    server: StageServer, room: rtc.Room, given: list[Any]
+) -> None:
+    class Extended(ScriptedSTT):
+        def stream(self, **kw: Any) -> stt.RecognizeStream:
+            return super().stream(**kw)
+
+    with Guarded():
+        model = Extended()
+        (lease,) = await flap_opening(server, room, [model.stream])
+        assert given == [lease]
+        assert lease.__wrapped__ is model.streams[0]
+        await lease.__wrapped__.aclose()
 
 
 async def test_classes_defined_after_instrumenting_are_covered_and_undone() -> None:
