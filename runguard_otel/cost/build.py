@@ -67,7 +67,10 @@ def build(
 def _plan(settings: Settings, environ: Mapping[str, str]) -> str:
     if settings.cost_plan != "auto":
         return settings.cost_plan
-    host = urlsplit(environ.get("LIVEKIT_URL", "")).hostname or ""
+    try:
+        host = urlsplit(environ.get("LIVEKIT_URL", "")).hostname or ""
+    except ValueError:  # LiveKit will say so itself
+        host = ""
     return "ship" if host.endswith((".livekit.cloud", ".livekit.run")) else "self_hosted"
 
 

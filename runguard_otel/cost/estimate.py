@@ -92,8 +92,9 @@ class _Prices:
                 f"no price for {component} {provider}/{model} on plan {self._stack.plan}; known: "
                 f"{', '.join(known)}; add a row in your price file (RUNGUARD_PRICES)"
             )
-        if self.used.setdefault(id(price), price).note not in ("", *self.notes):
-            self.notes.append(price.note)
+        self.used[id(price)] = price
+        if price.note and price.provider != "livekit-cloud":
+            self.notes.append(f"{price.models[0]}: {price.note}")
         return price
 
     def connection(self, minutes: Decimal) -> Bill:
@@ -143,9 +144,10 @@ class _Prices:
 def _reconnects(prices: _Prices, traffic: Traffic, loop: Loop, events: Decimal) -> Bill:
     period = 1 / loop.per_minute
     each, whole = prices.connection(period), prices.connection(Decimal(1))
-    # The minutes would have been paid anyway, once: only what rounding adds is extra. Per event a
-    # connection of `period` minutes is billed instead of `period` minutes of the one connection.
-    return {name: events * (each[name] - whole[name] * period) for name in each}
+    # While the loop lasts there are many short connections instead of the one that the call would
+    # have paid for anyway; beyond the end of the call there would have been none.
+    replaced = min(events * period, traffic.minutes_per_call)
+    return {name: events * each[name] - replaced * whole[name] for name in each}
 
 
 def _fillers(prices: _Prices, traffic: Traffic, loop: Loop, events: Decimal) -> Bill:
@@ -181,7 +183,8 @@ LOOPS: Final[Mapping[str, Kind]] = {
     "reconnect": Kind(
         _reconnects,
         Decimal(2),  # the third is refused
-        "reconnects x (one connection rounded up - the minutes it lasted) x (transport + agent)",
+        "(reconnects x one connection rounded up - minutes of the call it replaces) "
+        "x (transport + agent)",
     ),
     "misfire": Kind(
         _fillers,
