@@ -364,9 +364,9 @@ async def test_a_lease_answers_like_the_stream_it_stands_for(
         model = ScriptedSTT()
         (lease,) = await flap_opening(server, room, [model.stream])
         assert isinstance(lease, stt.RecognizeStream)
-        assert lease.start_time == model.streams[0].start_time
-        lease.start_time_offset = 3.0
-        assert model.streams[0].start_time_offset == 3.0
+        assert lease._stt is model
+        lease.remark = "kept on the real stream"
+        assert vars(model.streams[0])["remark"] == "kept on the real stream"
         lease.push_frame(frame())
         lease.flush()
         lease.end_input()
