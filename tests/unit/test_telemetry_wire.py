@@ -40,6 +40,17 @@ def test_records_survive_any_chunking(counts: list[tuple[float, bytes]], chunk: 
     assert got == [wire.Count(v, t, SERIES) for v, t in counts]
 
 
+@given(st.integers(1, 120), st.integers(1, 60))
+def test_a_ledger_counts_the_same_however_the_stream_is_cut(events: int, chunk: int) -> None:
+    sink = ListSink()
+    ledger, account = Ledger(sink), Account()
+    stream = wire.encode_started() + wire.encode_count(1, wire.NO_TRACE, SERIES) * events
+    for at in range(0, len(stream), chunk):
+        ledger.read(account, stream[at : at + chunk])
+    assert sink.total("runguard.signatures") == events
+    assert sink.total("runguard.events.dropped") == 0
+
+
 @given(st.binary(max_size=2000))
 def test_foreign_bytes_are_dropped_and_never_raise(data: bytes) -> None:
     sink = ListSink()
