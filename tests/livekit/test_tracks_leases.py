@@ -365,8 +365,9 @@ async def test_a_lease_answers_like_the_stream_it_stands_for(
         (lease,) = await flap_opening(server, room, [model.stream])
         assert isinstance(lease, stt.RecognizeStream)
         assert lease._stt is model
-        lease.remark = "kept on the real stream"
-        assert vars(model.streams[0])["remark"] == "kept on the real stream"
+        name = "remark"
+        setattr(lease, name, "kept on the real stream")
+        assert vars(model.streams[0])[name] == "kept on the real stream"
         lease.push_frame(frame())
         lease.flush()
         lease.end_input()

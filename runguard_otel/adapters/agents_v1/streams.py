@@ -6,11 +6,9 @@ multi-speaker) are left out: the streams inside them are the ones that cost.
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from typing import Any, Final
 
-from livekit import rtc
 from livekit.agents import stt
 
 from runguard_otel.adapters.agents_v1.services import Services
@@ -22,12 +20,14 @@ __all__ = ["model_names", "patches"]
 
 REPORT_SECONDS: Final = 1.0
 """Audio is reported by the second: a frame is 10 or 20 ms, and a report costs microseconds."""
+_ENTRY: Final = "_runguard_stream"
 
 
-@dataclass
+@dataclass(slots=True)
 class _Stream:
     provider: str
     model: str
+    key: int
     unreported: float = 0.0
 
 
@@ -45,48 +45,37 @@ class _Streams:
     def __init__(self, services: Services) -> None:
         self._recorder: Recorder = services.recorder
         self._usage = services.usage
-        self._open: weakref.WeakKeyDictionary[stt.RecognizeStream, _Stream] = (
-            weakref.WeakKeyDictionary()
-        )
 
     def opened(self, stream: stt.RecognizeStream) -> None:
+        """A stream exists, its plugin's own attributes do not yet."""
         model = stream._stt
         if type(model).__module__.startswith("livekit.agents.stt."):
             return
         provider, name = model_names(model)
-        entry = self._open[stream] = _Stream(provider, name)
-        key = id(stream)
+        entry = vars(stream)[_ENTRY] = _Stream(provider, name, id(stream))
         self._recorder.add("runguard.stt.streams", 1, provider=provider, model=name)
         if self._usage is not None:
-            self._usage.stream_opened(key, provider, name)
-        stream._task.add_done_callback(lambda _: self._closed(entry, key))
+            self._usage.stream_opened(entry.key, provider, name)
+        stream._task.add_done_callback(lambda _: self._closed(entry))
 
-    def pushed(self, stream: stt.RecognizeStream, frame: rtc.AudioFrame) -> None:
-        entry = self._open.get(stream)
-        if entry is None:
-            return
-        seconds = frame.samples_per_channel / frame.sample_rate
-        entry.unreported += seconds
-        if self._usage is not None:
-            self._usage.stream_audio(id(stream), seconds)
-        if entry.unreported >= REPORT_SECONDS:
-            self._report(entry)
-
-    def _closed(self, entry: _Stream, key: int) -> None:
-        with shield(self._recorder, "RecognizeStream.__init__"):
-            self._report(entry)
-            self._recorder.add(
-                "runguard.stt.streams", -1, provider=entry.provider, model=entry.model
-            )
-            if self._usage is not None:
-                self._usage.stream_closed(key)
-
-    def _report(self, entry: _Stream) -> None:
+    def report(self, entry: _Stream) -> None:
+        """Hand on the audio that has gathered."""
         seconds, entry.unreported = entry.unreported, 0.0
         if seconds:
             self._recorder.add(
                 "runguard.stt.audio", seconds, provider=entry.provider, model=entry.model
             )
+            if self._usage is not None:
+                self._usage.stream_audio(entry.key, seconds)
+
+    def _closed(self, entry: _Stream) -> None:
+        with shield(self._recorder, "RecognizeStream.__init__"):
+            self.report(entry)
+            self._recorder.add(
+                "runguard.stt.streams", -1, provider=entry.provider, model=entry.model
+            )
+            if self._usage is not None:
+                self._usage.stream_closed(entry.key)
 
 
 def patches(services: Services) -> list[Patch]:
@@ -99,14 +88,23 @@ def patches(services: Services) -> list[Patch]:
     ) -> None:
         wrapped(*args, **kw)
         with shield(recorder, "RecognizeStream.__init__"):
-            streams.opened(stream)  # the plugin's own attributes do not exist yet
+            streams.opened(stream)
 
     def push_frame(
         wrapped: Any, stream: stt.RecognizeStream, args: tuple[Any, ...], kw: dict[str, Any]
     ) -> Any:
         result = wrapped(*args, **kw)
-        with shield(recorder, "RecognizeStream.push_frame"):
-            streams.pushed(stream, args[0] if args else kw["frame"])
+        entry = stream.__dict__.get(_ENTRY)
+        if entry is not None:
+            # Up to a hundred times a second: a shield costs more than all the rest of this.
+            try:
+                frame = args[0] if args else kw["frame"]
+                entry.unreported += frame.samples_per_channel / frame.sample_rate
+            except (ArithmeticError, AttributeError, LookupError, TypeError):
+                recorder.internal_error("RecognizeStream.push_frame")
+            if entry.unreported >= REPORT_SECONDS:
+                with shield(recorder, "RecognizeStream.push_frame"):
+                    streams.report(entry)
         return result
 
     owner, guard = stt.RecognizeStream, "telemetry"
