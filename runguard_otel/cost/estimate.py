@@ -217,6 +217,11 @@ def estimate(book: PriceBook, traffic: Traffic, stack: Stack, loop: Loop) -> Est
     extra = kind.extra(prices, traffic, loop, loop.events)
     guarded = kind.extra(prices, traffic, loop, min(loop.events, kind.passes))
     hit = traffic.calls * loop.share
+    if loop.kind == "cascade":
+        prices.notes.append(
+            f"streams that nobody closes are taken to stay open for {loop.open_minutes:f} minutes; "
+            "a process that ends sooner takes its streams with it (--open-minutes)"
+        )
     formulas = {
         "transport": "calls x 2 participants x minutes, each connection rounded up to the minute"
         if stack.plan != "self_hosted"
@@ -226,7 +231,9 @@ def estimate(book: PriceBook, traffic: Traffic, stack: Stack, loop: Loop) -> Est
         "llm": "calls x turns x (prompt tokens x input + answer tokens x output)",
         "tts": "calls x turns x characters x price of a character",
         "loop": f"calls x share x {kind.formula}",
-        "guard": f"calls x share x the same for the {kind.passes} the guard lets through",
+        "guard": f"calls x share x the same for the {kind.passes} that pass before it acts"
+        if kind.passes
+        else "nothing: it acts on the first one",
     }
     normal = {name: traffic.calls * call[name] for name in COMPONENTS}
     return Estimate(

@@ -28,7 +28,6 @@ TITLES: Final = {
     "duplicate": "A job dispatched twice",
     "cascade": "A track subscription cascade",
 }
-WIDTH: Final = 1000  # units of the chart; it scales with the page
 
 
 def usd(amount: Decimal) -> str:
@@ -73,7 +72,6 @@ def page(estimate: Estimate, traffic: Traffic, stack: Stack, loop: Loop, today: 
                 ("With the loop", call_loop),
                 ("With the guard", call_guarded),
             ],
-            "One affected call",
         ),
         month_chart=_bars(
             [
@@ -81,7 +79,6 @@ def page(estimate: Estimate, traffic: Traffic, stack: Stack, loop: Loop, today: 
                 ("With the loop", estimate.loop),
                 ("With the guard", estimate.guarded),
             ],
-            "The month",
         ),
         legend="".join(
             f'<span class="key"><i class="c-{c}"></i>{LABELS[c]}</span>' for c in COMPONENTS
@@ -109,33 +106,25 @@ def _plus(bill: Bill, more: Bill) -> dict[str, Decimal]:
     return {c: bill.get(c, Decimal(0)) + more.get(c, Decimal(0)) for c in COMPONENTS}
 
 
-def _bars(bills: Sequence[tuple[str, Bill]], title: str) -> str:
+def _bars(bills: Sequence[tuple[str, Bill]]) -> str:
+    """Stacked bars of boxes: text keeps its size on a phone, which in an SVG it would not."""
     longest = max((total(bill) for _, bill in bills), default=Decimal(0)) or Decimal(1)
-    row, bar, room = 74, 34, 130  # room: for the amount at the end of the longest bar
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {row * len(bills)}" role="img" '
-        f'aria-label="{escape(title)}: '
-        + escape("; ".join(f"{name} {usd(total(bill))}" for name, bill in bills))
-        + '">'
-    ]
-    for n, (name, bill) in enumerate(bills):
-        top, x = n * row, Decimal(0)
-        parts.append(f'<text class="name" x="0" y="{top + 22}">{escape(name)}</text>')
-        for component in COMPONENTS:
-            width = bill.get(component, Decimal(0)) / longest * (WIDTH - room)
-            if width <= 0:
-                continue
-            tip = f"{LABELS[component]}: {usd(bill[component])}"
-            parts.append(
-                f'<rect class="c-{component}" x="{x:.1f}" y="{top + 30}" '
-                f'width="{max(width - 1, Decimal(1)):.1f}" height="{bar}" rx="2">'
-                f"<title>{escape(tip)}</title></rect>"
-            )
-            x += width
-        parts.append(
-            f'<text class="amount" x="{x + 10:.1f}" y="{top + 54}">{usd(total(bill))}</text>'
+    parts = []
+    for name, bill in bills:
+        amount = total(bill)
+        boxes = "".join(
+            f'<span class="c-{c}" style="flex-grow:{bill[c] / longest * 1000:.2f}" '
+            f'title="{LABELS[c]}: {usd(bill[c])}"></span>'
+            for c in COMPONENTS
+            if bill.get(c, Decimal(0)) > 0
         )
-    return "".join([*parts, "</svg>"])
+        parts.append(
+            f'<div class="row" style="--part:{amount / longest:.4f}">'
+            f'<div class="name">{escape(name)}</div>'
+            f'<div class="bar" aria-hidden="true">{boxes}</div>'
+            f'<div class="amount">{usd(amount)}</div></div>'
+        )
+    return "".join(parts)
 
 
 def _rows(estimate: Estimate) -> str:
@@ -176,9 +165,13 @@ def _sources(estimate: Estimate, today: date) -> str:
     return "".join(
         f"<tr{' class=stale' if p.stale(today) else ''}><th>{escape(p.provider)} "
         f"{escape(p.models[0])}</th><td>{escape(rates(p.rates, p.per))}</td>"
-        f"<td>{p.day}, {p.age_days(today)} days old</td><td>{escape(p.source)}</td></tr>"
+        f"<td>{p.day}, {_days(p.age_days(today))} old</td><td>{escape(p.source)}</td></tr>"
         for p in estimate.sources
     )
+
+
+def _days(number: int) -> str:
+    return f"{number} day" if number == 1 else f"{number} days"
 
 
 def rates(by_meter: dict[str, Decimal] | Bill, per: Decimal) -> str:

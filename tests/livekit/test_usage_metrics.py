@@ -1,0 +1,196 @@
+"""Every kind of metrics LiveKit emits is read as its provider bills it, in old releases too."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from livekit.agents import metrics
+
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.agents_v1.usage import patches, session_key, usage_of
+from runguard_otel.settings import Settings
+from tests.kit.recorder import MemoryRecorder
+
+pytestmark = pytest.mark.livekit
+
+NAMED = {"model_name": "m", "model_provider": "p"}
+NOBODY = SimpleNamespace(llm=None, stt=None, tts=None)
+
+
+def llm(**given: Any) -> metrics.LLMMetrics:
+    empty = {
+        "label": "livekit.plugins.openai.llm.LLM",
+        "request_id": "r",
+        "timestamp": 0,
+        "duration": 1,
+        "ttft": 0,
+        "cancelled": False,
+        "completion_tokens": 0,
+        "prompt_tokens": 0,
+        "prompt_cached_tokens": 0,
+        "total_tokens": 0,
+        "tokens_per_second": 0,
+        "metadata": NAMED,
+    }
+    return metrics.LLMMetrics.model_validate({**empty, **given})
+
+
+def used(of: Any, activity: Any = NOBODY) -> dict[str, float]:
+    usage = usage_of(of, activity)
+    assert usage is not None
+    return {meter: n for meter, n in usage.quantities.items() if n}
+
+
+def test_cached_and_written_tokens_are_not_billed_as_fresh_input() -> None:
+    whole = llm(
+        prompt_tokens=100, prompt_cached_tokens=60, cache_creation_tokens=10, completion_tokens=7
+    )
+    assert used(whole) == {
+        "input_tokens": 30,
+        "cached_input_tokens": 60,
+        "cache_write_tokens": 10,
+        "output_tokens": 7,
+    }
+
+
+def test_more_cached_than_prompt_tokens_stays_negative_for_the_meter_to_refuse() -> None:
+    assert used(llm(prompt_tokens=10, prompt_cached_tokens=60))["input_tokens"] == -50
+
+
+def test_a_request_without_usage_is_one_request() -> None:
+    assert used(llm(cancelled=True)) == {"requests": 1}
+
+
+def test_a_voice_is_billed_by_characters_or_tokens() -> None:
+    voice = metrics.TTSMetrics.model_validate(
+        {
+            "label": "x",
+            "request_id": "r",
+            "timestamp": 0,
+            "ttfb": 0,
+            "duration": 1,
+            "audio_duration": 3,
+            "cancelled": False,
+            "characters_count": 42,
+            "input_tokens": 9,
+            "output_tokens": 90,
+            "streamed": True,
+            "metadata": NAMED,
+            "speech_id": "s1",
+        }
+    )
+    assert used(voice) == {"characters": 42, "input_tokens": 9, "output_audio_tokens": 90}
+    usage = usage_of(voice, NOBODY)
+    assert usage is not None
+    assert (usage.component, usage.provider, usage.model, usage.turn) == ("tts", "p", "m", "s1")
+
+
+def stt(**given: Any) -> metrics.STTMetrics:
+    empty = {
+        "label": "x",
+        "request_id": "r",
+        "timestamp": 0,
+        "duration": 0,
+        "audio_duration": 0,
+        "streamed": True,
+        "metadata": NAMED,
+    }
+    return metrics.STTMetrics.model_validate({**empty, **given})
+
+
+def test_recognition_says_whether_its_audio_came_through_a_stream() -> None:
+    usage = usage_of(stt(audio_duration=5, input_tokens=12, input_audio_tokens=10), NOBODY)
+    assert usage is not None
+    assert usage.streamed
+    assert usage.quantities["audio_seconds"] == 5
+    assert usage.quantities["input_tokens"] == 2
+    batch = usage_of(stt(audio_duration=5, streamed=False), NOBODY)
+    assert batch is not None
+    assert not batch.streamed
+
+
+def test_a_report_of_a_connection_alone_is_no_usage() -> None:
+    assert usage_of(stt(acquire_time=0.2), NOBODY) is None
+
+
+def realtime(**given: Any) -> metrics.RealtimeModelMetrics:
+    empty = {"request_id": "r", "timestamp": 0, "metadata": NAMED}
+    details: dict[str, Any] = {"input_token_details": {}, "output_token_details": {}}
+    return metrics.RealtimeModelMetrics.model_validate({**empty, **details, **given})
+
+
+def test_realtime_text_audio_and_cache_have_a_meter_each() -> None:
+    answer = realtime(
+        input_tokens=300,
+        output_tokens=90,
+        session_duration=2.5,
+        input_token_details={
+            "text_tokens": 100,
+            "audio_tokens": 200,
+            "cached_tokens": 130,
+            "cached_tokens_details": {"text_tokens": 30, "audio_tokens": 100},
+        },
+        output_token_details={"text_tokens": 20, "audio_tokens": 70},
+    )
+    assert used(answer) == {
+        "open_seconds": 2.5,
+        "input_tokens": 70,
+        "cached_input_tokens": 30,
+        "input_audio_tokens": 100,
+        "cached_audio_tokens": 100,
+        "output_tokens": 20,
+        "output_audio_tokens": 70,
+    }
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{}, {"text_tokens": 100, "audio_tokens": 200, "cached_tokens": 130}],
+    ids=["no split at all", "a cache without a split"],
+)
+def test_realtime_tokens_without_their_split_have_no_honest_price(details: dict[str, int]) -> None:
+    assert used(realtime(input_tokens=300, input_token_details=details)) == {"requests": 1}
+
+
+@pytest.mark.parametrize("kind", ["vad_metrics", "eou_metrics", "avatar_metrics", "new_metrics"])
+def test_what_is_not_billed_is_not_usage(kind: str) -> None:
+    assert usage_of(SimpleNamespace(type=kind), NOBODY) is None
+
+
+class Inner:
+    def __init__(self, label: str, model: str) -> None:
+        self.label, self._opts = label, SimpleNamespace(model=model)
+
+
+OPENAI = "livekit.plugins.openai.llm.LLM"
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ([Inner(OPENAI, "gpt-4.1")], ("openai", "gpt-4.1")),
+        ([Inner(OPENAI, "gpt-4.1"), Inner("other", "x")], ("openai", "gpt-4.1")),
+        ([Inner(OPENAI, "gpt-4.1"), Inner(OPENAI, "gpt-4.1-mini")], ("openai", "")),
+        ([], ("openai", "")),
+    ],
+    ids=["one", "one of two classes", "two of one class: unknown", "none: unknown"],
+)
+def test_before_1_2_the_model_is_found_behind_its_adapter_or_left_unknown(
+    models: list[Inner], expected: tuple[str, str]
+) -> None:
+    adapter = SimpleNamespace(label="adapter", _llm_instances=models)
+    activity = SimpleNamespace(llm=adapter)
+    old = SimpleNamespace(type="llm_metrics", label=OPENAI, prompt_tokens=5)
+    usage = usage_of(old, activity)
+    assert usage is not None
+    assert (usage.provider, usage.model) == expected
+
+
+def test_without_a_price_port_nothing_is_patched() -> None:
+    assert patches(Services(Settings.load(), MemoryRecorder())) == []
+
+
+def test_outside_a_job_there_is_one_session() -> None:
+    assert session_key() == ""
