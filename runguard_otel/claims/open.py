@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from importlib import import_module
 from typing import cast
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
+from runguard_otel.claims.redact import redact_url
 from runguard_otel.claims.registry import ClaimRegistry
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
-__all__ = ["SCHEMES", "open_registry", "redacted"]
+__all__ = ["SCHEMES", "backend_of", "open_registry"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -30,16 +31,12 @@ _NETWORKED = {
 SCHEMES = ("memory", "sqlite", *_NETWORKED)
 
 
-def redacted(url: str) -> str:
-    """The URL without user, password and query: what may be logged."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return "(unreadable URL)"
-    if parts.netloc != host:
-        host = f"***@{host}"
-    return urlunsplit((parts.scheme, host, parts.path, "***" if parts.query else "", ""))
+def backend_of(url: str) -> str:
+    """The kind of registry a URL names, as a metric label; ``sqlite`` for an empty one."""
+    scheme = url.partition("://")[0].lower()
+    if scheme in _NETWORKED:
+        return _NETWORKED[scheme][0]
+    return "memory" if scheme == "memory" else "sqlite"
 
 
 def open_registry(url: str, settings: Settings) -> ClaimRegistry:
@@ -70,7 +67,7 @@ def open_registry(url: str, settings: Settings) -> ClaimRegistry:
         return MemoryRegistry(shared_store(rest))
     if not separator or scheme not in _NETWORKED:
         raise SettingsError(
-            f"claims_url {redacted(url)!r} cannot be used; allowed schemes: "
+            f"claims_url {redact_url(url)!r} cannot be used; allowed schemes: "
             f"{', '.join(f'{s}://' for s in SCHEMES)}"
         )
     module, name, extra = _NETWORKED[scheme]
