@@ -103,6 +103,17 @@ async def test_a_failure_of_our_own_is_counted_and_the_stream_works(
     assert [where for where, _ in recorder.errors] == ["RecognizeStream.__init__"]
 
 
+async def test_a_frame_we_cannot_measure_is_our_problem_alone(recorder: MemoryRecorder) -> None:
+    class OddFrame:
+        sample_rate = 16_000  # all that the stream itself asks for
+
+    recorder.tolerant = True
+    stream = ScriptedSTT().stream()
+    stream.push_frame(OddFrame())  # type: ignore[arg-type]
+    assert [where for where, _ in recorder.errors] == ["RecognizeStream.push_frame"]
+    await stream.aclose()
+
+
 def test_a_model_that_does_not_say_who_it_is_is_named_by_its_plugin() -> None:
     kind: Any = type("STT", (), {"__module__": "livekit.plugins.deepgram.stt"})
     assert streams.model_names(kind()) == ("deepgram", "unknown")

@@ -8,6 +8,7 @@ key (server, room, own identity) for the whole process instead of per object.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -164,9 +165,13 @@ def patches(services: Services) -> list[Patch]:
         wrapped: Any, room: rtc.Room, args: tuple[Any, ...], kw: dict[str, Any]
     ) -> Any:
         attempt: _Attempt | None = None
+        started = time.perf_counter()
         with shield(recorder, "Room.connect"):
             url = args[0] if args else kw["url"]
             attempt = guard.begin(room, url, args[1] if len(args) > 1 else kw["token"])
+            recorder.observe(
+                "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
+            )
         if attempt is None:
             return await wrapped(*args, **kw)
         if attempt.refusal is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any, Final
@@ -158,9 +159,13 @@ def patches(services: Services) -> list[Patch]:
         event = args[0] if args else ""
         token = None
         if event == "track_subscribed" and len(args) >= 4:
+            started = time.perf_counter()
             with shield(recorder, "Room.emit"):
                 subscription = guard.subscribed(room, args[2], args[3])
                 token = current_track.set(subscription)
+                recorder.observe(
+                    "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
+                )
         elif event in _ENDS:
             with shield(recorder, "Room.emit"):
                 guard.ended(room, event, args[1:])

@@ -27,8 +27,6 @@ __all__ = ["Connect", "StageServer"]
 
 _MODULES: Final = ("room", "participant", "track", "track_publication", "audio_stream")
 _HANDLES_ONLY: Final = ("audio_frame",)
-_KEY: Final = "stage"
-_SECRET: Final = "stage-secret-stage-secret-stage-secret"  # opens nothing but this stage
 
 
 class StageServer:
@@ -37,6 +35,9 @@ class StageServer:
     A context manager: it takes the native layer's place on enter and restores it on exit. Whatever
     it sends arrives through the event loop, as from the native library; ``await settle()`` lets it.
     """
+
+    KEY: Final = "stage"
+    SECRET: Final = "stage-secret-stage-secret-stage-secret"  # opens nothing but this stage
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -104,7 +105,7 @@ class StageServer:
     def token(room: str, identity: str) -> str:
         """A join token of ``identity`` for ``room``, signed with a key that opens nothing."""
         grants = api.VideoGrants(room_join=True, room=room, agent=True)
-        token = api.AccessToken(_KEY, _SECRET)
+        token = api.AccessToken(StageServer.KEY, StageServer.SECRET)
         return token.with_identity(identity).with_grants(grants).to_jwt()
 
     def refuse_connects(self, *messages: str) -> None:
@@ -236,7 +237,7 @@ class StageServer:
 
     def _connect(self, request: room_pb2.ConnectRequest, answer: room_pb2.ConnectCallback) -> None:
         try:
-            claims = api.TokenVerifier(_KEY, _SECRET).verify(request.token)
+            claims = api.TokenVerifier(self.KEY, self.SECRET).verify(request.token)
         except jwt.PyJWTError as error:  # as a server does: 401, which is a ConnectError
             answer.error = f"invalid token: {error}"
             return

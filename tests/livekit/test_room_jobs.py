@@ -1,0 +1,151 @@
+"""Room and track guards inside real jobs: the worker's own job runner, jobs as threads."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from livekit import agents, rtc
+from livekit.protocol import models
+
+from runguard_otel.adapters.agents_v1 import room, tracks
+from runguard_otel.adapters.agents_v1.room import ReconnectLoopError
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.patching import PatchSet
+from runguard_otel.demo.stage.ffi import StageServer
+from runguard_otel.demo.stage.models import ScriptedSTT
+from runguard_otel.settings import Settings
+from tests.kit.recorder import MemoryRecorder
+
+AgentServer: Any = getattr(agents, "AgentServer", None)
+pytestmark = [
+    pytest.mark.livekit,
+    pytest.mark.skipif(
+        AgentServer is None or "unregistered" not in inspect.signature(AgentServer.run).parameters,
+        reason="this release cannot run a worker without a server",
+    ),
+]
+
+
+async def until(reached: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+class Worker:
+    """A guarded worker on stage."""
+
+    def __init__(self, stage: StageServer) -> None:
+        self.stage = stage
+        self.services = Services(Settings.load(), MemoryRecorder())
+
+    @property
+    def recorder(self) -> MemoryRecorder:
+        assert isinstance(self.services.recorder, MemoryRecorder)
+        return self.services.recorder
+
+    async def run(self, entrypoint: Callable[[Any], Any], *, fake: bool = False) -> None:
+        """One job from start to end."""
+        ended: list[bool] = []
+
+        async def watched(ctx: Any) -> None:
+            async def note(_: str) -> None:
+                ended.append(True)
+
+            ctx.add_shutdown_callback(note)
+            await entrypoint(ctx)
+
+        server = AgentServer(
+            job_executor_type=agents.JobExecutorType.THREAD,
+            num_idle_processes=1,
+            port=0,
+            ws_url="ws://stage",
+            api_key=self.stage.KEY,
+            api_secret=self.stage.SECRET,
+        )
+        server.rtc_session(watched, agent_name="support")
+        running = asyncio.create_task(server.run(devmode=True, unregistered=True))
+        await until(lambda: bool(getattr(server, "_proc_pool", None)))
+        await until(lambda: bool(server._proc_pool.processes))
+        await server.simulate_job(
+            "lobby",
+            fake_job=fake,
+            agent_identity="agent",
+            room_info=models.Room(sid="RM_lobby", name="lobby"),
+        )
+        await until(lambda: bool(ended))
+        await server.aclose()
+        await asyncio.wait_for(running, 15)
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    with StageServer() as stage:
+        made = Worker(stage)
+        patches = PatchSet([*room.patches(made.services), *tracks.patches(made.services)])
+        patches.install()
+        yield made
+        patches.undo()
+        made.services.close()
+
+
+async def test_a_job_that_retries_its_connect_in_a_loop_is_refused_and_ends(worker: Worker) -> None:
+    """Stock, this job would never end: it neither connects nor shuts down."""
+    errors: list[rtc.ConnectError] = []
+    worker.stage.refuse_connects(*["no route"] * 10)
+
+    async def entrypoint(ctx: Any) -> None:
+        for _ in range(10):
+            try:
+                await ctx.connect()
+            except rtc.ConnectError as error:
+                errors.append(error)
+
+    await worker.run(entrypoint)
+    assert len(worker.stage.connects) == 3
+    assert [isinstance(error, ReconnectLoopError) for error in errors] == [False] * 3 + [True] * 7
+    (trip,) = worker.recorder.trips
+    assert (trip.action, trip.subject.room) == ("shutdown_job", "lobby")
+    assert trip.subject.job_id.startswith("job-")
+
+
+async def test_the_end_of_a_job_closes_the_stream_it_left_open(worker: Worker) -> None:
+    model: list[ScriptedSTT] = []
+    worker.stage.join("lobby", "alice")
+
+    async def entrypoint(ctx: Any) -> None:
+        model.append(ScriptedSTT())
+        ctx.room.on("track_subscribed", lambda *_: model[0].stream())
+        await ctx.connect()
+        worker.stage.unpublish(worker.stage.publish("lobby", "alice"))
+        worker.stage.publish("lobby", "alice")
+        while len(worker.recorder.events) < 2:
+            await asyncio.sleep(0.01)
+        ctx.shutdown("done")
+
+    await worker.run(entrypoint)
+    assert [str(e.outcome) for e in worker.recorder.events] == ["allowed", "reused"]
+    (stream,) = model[0].streams
+    assert stream._task.done()
+
+
+async def test_must_not_fire_fake_jobs_connect_as_often_as_they_like(worker: Worker) -> None:
+    connected: list[bool] = []
+
+    async def entrypoint(ctx: Any) -> None:
+        for _ in range(6):
+            await ctx.room.connect("ws://x", "y")
+            own = rtc.Room()
+            await own.connect("ws://stage", worker.stage.token("lobby", "agent"))
+            connected.append(own.isconnected())
+        ctx.shutdown("done")
+
+    await worker.run(entrypoint, fake=True)
+    assert connected == [True] * 6
+    assert worker.recorder.events == []
