@@ -1,0 +1,184 @@
+"""``instrument()`` once, twice, undone, disabled, broken: the host is as it should be each time."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from livekit import rtc
+from livekit.agents import stt
+from livekit.agents.ipc import job_proc_lazy_main, proc_pool
+from livekit.agents.voice import agent_activity, audio_recognition
+
+import runguard_otel
+from runguard_otel.adapters import agents_v1
+from runguard_otel.adapters.patching import Patch, PatchSet
+
+pytestmark = pytest.mark.host_contract
+
+TOUCHED = (
+    rtc.Room,
+    stt.STT,
+    stt.RecognizeStream,
+    audio_recognition.AudioRecognition,
+    agent_activity.AgentActivity,
+    proc_pool.ProcPool,
+    job_proc_lazy_main._JobProc,
+)
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    runguard_otel.uninstrument()
+    yield
+    runguard_otel.uninstrument()
+
+
+def host() -> list[dict[str, Any]]:
+    """Every attribute of every class we touch, by identity."""
+    return [dict(vars(cls)) for cls in TOUCHED]
+
+
+def test_every_hook_exists_in_the_installed_host() -> None:
+    guard = runguard_otel.instrument()
+    assert guard.active
+    assert [r.name for r in guard.patches if r.state != "installed"] == []
+
+
+def test_instrumenting_changes_the_host_and_undoing_restores_it_exactly() -> None:
+    before = host()
+    runguard_otel.instrument()
+    assert host() != before
+    runguard_otel.uninstrument()
+    assert host() == before
+
+
+def test_twice_is_once() -> None:
+    before = host()
+    first = runguard_otel.instrument()
+    once = host()
+    assert runguard_otel.instrument() is first
+    assert host() == once
+    runguard_otel.uninstrument()
+    assert host() == before
+
+
+def test_instrument_uninstrument_instrument() -> None:
+    before = host()
+    for _ in range(3):
+        assert runguard_otel.instrument().active
+        assert host() != before
+        runguard_otel.uninstrument()
+        assert host() == before
+
+
+def test_a_second_patcher_on_top_survives() -> None:
+    original = vars(rtc.Room)["connect"]
+    runguard_otel.instrument()
+    ours = vars(rtc.Room)["connect"]
+
+    @functools.wraps(ours)
+    async def theirs(self: rtc.Room, *args: Any, **kwargs: Any) -> Any:
+        return await ours(self, *args, **kwargs)
+
+    rtc.Room.connect = theirs  # type: ignore[method-assign]
+    try:
+        runguard_otel.uninstrument()
+        assert vars(rtc.Room)["connect"] is theirs
+    finally:
+        rtc.Room.connect = original  # type: ignore[method-assign]
+
+
+def test_a_failure_in_the_middle_of_installing_leaves_the_host_alone_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = host()
+    real = agents_v1.patches
+
+    def broken(services: Any) -> list[Patch]:
+        table = real(services)
+
+        class Frozen(type):
+            def __setattr__(cls, name: str, value: object) -> None:
+                raise RuntimeError("cannot be patched")
+
+        class Stubborn(metaclass=Frozen):
+            def method(self) -> None: ...
+
+        table.insert(len(table) // 2, Patch(Stubborn, "method", lambda *_: None, "telemetry", ""))
+        return table
+
+    monkeypatch.setattr(agents_v1, "patches", broken)
+    with caplog.at_level(logging.ERROR, "runguard_otel"):
+        guard = runguard_otel.instrument()
+    assert not guard.active
+    assert "your agent runs without it" in caplog.text
+    assert host() == before
+
+
+def test_disabled_patches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNGUARD_DISABLED", "true")
+    before = host()
+    guard = runguard_otel.instrument()
+    assert not guard.active
+    assert host() == before
+    assert guard.snapshot() == {"active": False, "mode": "enforce"}
+
+
+def test_every_guard_off_leaves_no_guard_hooks() -> None:
+    guard = runguard_otel.instrument(mode="off")
+    assert {r.guard for r in guard.patches} <= {"telemetry", "room_reconnect", "job_dispatch"}
+
+
+def test_a_missing_hook_is_one_warning_per_guard(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = agents_v1.patches
+
+    def older(services: Any) -> list[Patch]:
+        gone = [
+            Patch(rtc.Room, f"gone_{n}", lambda *_: None, "vad_misfire", "a test") for n in "ab"
+        ]
+        return [*real(services), *gone]
+
+    monkeypatch.setattr(agents_v1, "patches", older)
+    with caplog.at_level(logging.WARNING, "runguard_otel"):
+        assert runguard_otel.instrument().active
+    warnings = [r.getMessage() for r in caplog.records if "degraded" in r.getMessage()]
+    assert len(warnings) == 1
+    assert "Room.gone_a, Room.gone_b" in warnings[0]
+
+
+def test_a_bad_argument_raises_at_once_and_patches_nothing() -> None:
+    before = host()
+    with pytest.raises(runguard_otel.SettingsError, match="off, observe, enforce"):
+        runguard_otel.instrument(mode="loud")
+    assert host() == before
+
+
+def test_nothing_is_opened_by_instrumenting() -> None:
+    """No thread and no socket: it also runs in the fork server and in idle job processes."""
+    import os
+    import threading
+
+    threads, files = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
+    runguard_otel.instrument()
+    assert set(threading.enumerate()) == threads
+    assert set(os.listdir("/proc/self/fd")) == files
+
+
+def test_no_global_provider_is_registered() -> None:
+    from opentelemetry import metrics, trace
+
+    before = (metrics.get_meter_provider(), trace.get_tracer_provider())
+    runguard_otel.instrument()
+    assert (metrics.get_meter_provider(), trace.get_tracer_provider()) == before
+
+
+def test_reports_are_complete_enough_for_doctor() -> None:
+    guard = runguard_otel.instrument()
+    assert all(r.why and r.guard for r in guard.patches)
+    assert isinstance(guard._patches, PatchSet)
