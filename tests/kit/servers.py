@@ -6,6 +6,7 @@ pid. ``tests/kit/fixtures.py`` has them as session fixtures; the benchmarks call
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -145,14 +146,24 @@ def dynalite_server() -> Server:
     ).start()
 
 
+# moto's own command answers each request in a thread and its updates are not atomic: one of two
+# contenders can see the other's half-written item, which DynamoDB never shows.
+_MOTO = """
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+app = DomainDispatcherApplication(create_backend_app)
+run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=False)
+"""
+
+
 def moto_server() -> Server:
     """The server of moto: a second, independent DynamoDB-compatible server."""
-    exe = Path(sys.executable).with_name("moto_server")
-    if not exe.exists():
+    if importlib.util.find_spec("moto") is None:
         raise NotInstalled("moto is not installed: pip install 'moto[server]'")
     return Server(
         "moto",
-        lambda port, _: [str(exe), "-H", "127.0.0.1", "-p", str(port)],
+        lambda port, _: [sys.executable, "-c", _MOTO, str(port)],
         ready=http_ready("/moto-api/data.json"),
         start_seconds=60,
     ).start()

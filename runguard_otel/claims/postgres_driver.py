@@ -1,0 +1,110 @@
+"""psycopg 3 and asyncpg behind one small face: run a statement, and give up at once when told to.
+
+Both drivers answer a cancellation by asking the server to cancel the statement and waiting for it.
+From a server that hangs no answer comes, so the keeper's bound of 250 ms would not hold. Here a
+cancelled statement costs its connection instead: the socket is shut and the pool opens another.
+
+Statements use ``$1`` placeholders, and none is prepared by name, so a transaction pooler may stand
+in between.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from runguard_otel.errors import SettingsError
+
+__all__ = [
+    "CONNECTIONS",
+    "CONNECT_SECONDS",
+    "POOL_SECONDS",
+    "Driver",
+    "Row",
+    "Session",
+    "driver_for",
+    "split_options",
+]
+
+Row = tuple[Any, ...]
+CONNECTIONS = 4
+CONNECT_SECONDS = 2
+POOL_SECONDS = 0.2
+"""How long to wait for a free connection."""
+OWN_OPTIONS = ("mode", "driver")
+
+
+class Session(Protocol):
+    """One connection."""
+
+    async def fetch(self, statement: str, *args: object) -> list[Row]:
+        """Run one statement; all rows it returns."""
+
+    async def close(self) -> None:
+        """Close it without waiting for the server."""
+
+
+class Driver(Protocol):
+    """A way to PostgreSQL."""
+
+    errors: tuple[type[BaseException], ...]
+    """What it raises when the server cannot be asked or says no."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    async def fetch(self, statement: str, *args: object) -> list[Row]:
+        """Run one statement on any connection, as a transaction of its own."""
+
+    async def connect(self) -> Session:
+        """A connection outside the pool."""
+
+    async def close(self) -> None:
+        """Give everything back that is ours."""
+
+
+def split_options(url: str) -> tuple[str, dict[str, str]]:
+    """Take our own options out of the URL's query; the rest is the driver's.
+
+    Returns:
+        The URL for the driver, and ``mode`` and ``driver`` where given.
+    """
+    parts = urlsplit(url)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    ours = {name: value for name, value in pairs if name in OWN_OPTIONS}
+    rest = urlencode([pair for pair in pairs if pair[0] not in OWN_OPTIONS])
+    return urlunsplit(("postgresql", parts.netloc, parts.path, rest, "")), ours
+
+
+def driver_for(url: str, name: str | None, pool: object | None = None) -> Driver:
+    """Choose the driver: by the pool given, by name, else psycopg, else asyncpg.
+
+    Args:
+        url: Connection URL, without our own options; unused with a pool.
+        name: ``psycopg`` or ``asyncpg``.
+        pool: A user's own ``psycopg_pool.AsyncConnectionPool`` or ``asyncpg.Pool``.
+
+    Raises:
+        SettingsError: For another name or another kind of pool.
+        ImportError: If the driver is not installed.
+    """
+    from runguard_otel.claims.postgres_asyncpg import AsyncpgDriver
+    from runguard_otel.claims.postgres_psycopg import PsycopgDriver
+
+    if pool is not None:
+        kind = type(pool).__module__.partition(".")[0]
+        if kind == "asyncpg":
+            return AsyncpgDriver(url, pool)  # type: ignore[arg-type]  # told apart by its module
+        if kind == "psycopg_pool":
+            return PsycopgDriver(url, pool)  # type: ignore[arg-type]  # told apart by its module
+        raise SettingsError(f"a pool of psycopg_pool or asyncpg is needed, not {type(pool)!r}")
+    if name not in (None, "psycopg", "asyncpg"):
+        raise SettingsError(f"claims_url option driver={name!r}; allowed: psycopg, asyncpg")
+    if name == "asyncpg":
+        return AsyncpgDriver(url)
+    try:
+        return PsycopgDriver(url)
+    except ImportError:
+        if name:
+            raise
+        return AsyncpgDriver(url)
