@@ -157,9 +157,12 @@ def test_in_observe_mode_what_enforce_would_have_refused_is_waste(trip_first: bo
     stage.recorder.event("room_reconnect", Outcome.OBSERVED, ROOM)
     stage.recorder.event("room_reconnect", Outcome.OBSERVED, Subject(room="another"))
     assert stage.wasted("room_reconnect", "agent") == pytest.approx(0.02)
-    stage.now = 15 + 60
+    stage.now = 15 + 59  # each event keeps it open for another window
+    stage.recorder.event("room_reconnect", Outcome.OBSERVED, ROOM)
+    assert stage.wasted("room_reconnect", "agent") == pytest.approx(0.03)
+    stage.now = 15 + 59 + 60
     stage.recorder.event("room_reconnect", Outcome.OBSERVED, ROOM)  # it would be closed again
-    assert stage.wasted("room_reconnect", "agent") == pytest.approx(0.02)
+    assert stage.wasted("room_reconnect", "agent") == pytest.approx(0.03)
     assert stage.avoided("room_reconnect", "agent") == 0
 
 

@@ -44,6 +44,11 @@ def test_example_1_a_five_second_reconnect_loop_for_20_minutes() -> None:
     documented("2.52", "0.21", "2.31", "0.01925")
 
 
+def test_a_loop_that_outlives_its_call_replaces_only_the_calls_own_minutes() -> None:
+    answer = ask(Loop("reconnect", D(12), D(20)), minutes_per_call="6")
+    assert total(answer.call_extra) == D("2.52") - 6 * D("0.0105")
+
+
 def test_the_meter_bills_example_1_the_same() -> None:
     now = [0.0]
     meter = Meter(BOOK, MemoryRecorder(), plan="ship", cloud_agents=True, clock=lambda: now[0])
