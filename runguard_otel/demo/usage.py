@@ -13,6 +13,14 @@ from runguard_otel.cost.pricebook import Price, PriceBook
 __all__ = ["PRICED_AS", "Used", "price_notes"]
 
 PLAN: Final = "ship"
+_METERED: Final = (
+    "connection_seconds",
+    "open_seconds",
+    "input_tokens",
+    "output_tokens",
+    "characters",
+)
+_SPANS: Final = {60: "minute", 3600: "hour"}
 PRICED_AS: Final[Mapping[str, tuple[str, str]]] = {
     # component: provider and model whose list price stands for it
     "transport": ("livekit-cloud", "participant"),
@@ -102,8 +110,17 @@ def price_notes() -> list[str]:
     lines = []
     for name, price in _prices().items():
         rates = ", ".join(
-            f"${rate.normalize():f} per {price.per.normalize():f} {meter.replace('_', ' ')}"
+            f"${rate.normalize():f} per {_unit(int(price.per), meter)}"
             for meter, rate in price.rates.items()
+            if meter in _METERED
         )
-        lines.append(f"{name}: {' '.join(PRICED_AS[name])}, {rates} ({price.day})")
+        lines.append(f"{name}: {' '.join(PRICED_AS[name])}, {rates} (as of {price.day})")
     return lines
+
+
+def _unit(per: int, meter: str) -> str:
+    """``60``, ``open_seconds`` -> ``open minute``."""
+    words = meter.replace("_", " ")
+    if per in _SPANS:
+        return words.replace("seconds", _SPANS[per])
+    return f"{per // 1_000_000} million {words}" if per >= 1_000_000 else f"{per} {words}"

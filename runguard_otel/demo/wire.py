@@ -1,7 +1,8 @@
-"""What a storm tells the audience: one JSON object per line, written to standard output.
+"""What a storm tells the audience: one JSON object per line, appended to a file.
 
-A storm runs in a process of its own (and one of them starts more processes, which write to the same
-pipe), so that what one does to ``livekit`` cannot disturb another.
+A storm runs in a process of its own, so that what one does to ``livekit`` cannot disturb another;
+one of them starts more processes. All of a run append to one file. Without one (a storm started by
+hand) the lines go to standard output.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 from runguard_otel.core.verdict import Trip
 from runguard_otel.demo.usage import Used
 
-__all__ = ["Event", "Report"]
+__all__ = ["EVENTS_FILE", "Event", "Report"]
+
+EVENTS_FILE = "RUNGUARD_STAGE_EVENTS"
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Event:
 
     Args:
         kind: ``ready``, ``input`` (what the world did), ``note`` (what the application did),
-            ``signature``, ``trip``, ``used`` (totals so far) or ``done``.
-        at: Seconds since the storm began.
+            ``signature``, ``trip``, ``used`` (a process's totals so far), ``served`` or ``done``.
+        at: Seconds since its run began.
         text: For people.
         data: The rest.
     """
@@ -46,21 +49,22 @@ class Event:
 
 
 class Report:
-    """Writes events. Several processes may share the pipe: each line is one small write.
+    """Writes events. Several processes may share the file: each line is one small append.
 
     Args:
-        began: When the storm began, in ``time.monotonic()`` seconds (which all processes share).
-        descriptor: Where to write.
+        path: The file; by default the one that :data:`EVENTS_FILE` names.
+        began: Zero of the time scale, in ``time.monotonic()`` seconds, which all processes share.
     """
 
-    def __init__(self, began: float | None = None, descriptor: int = 1) -> None:
+    def __init__(self, path: str = "", began: float | None = None) -> None:
         self.began = time.monotonic() if began is None else began
-        self._descriptor = descriptor
         self._last: Used | None = None
+        path = path or os.environ.get(EVENTS_FILE, "")
+        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._descriptor = os.open(path, append, 0o600) if path else 1
 
     def ready(self) -> None:
         """Everything is set up: the storm begins now."""
-        self.began = time.monotonic()
         self._write("ready", "")
 
     def input(self, text: str) -> None:
@@ -95,11 +99,16 @@ class Report:
         """Totals so far; written only when they changed."""
         if used != self._last:
             self._last = used
-            self._write("used", "", **used.as_dict())
+            self._write("used", "", who=os.getpid(), **used.as_dict())
+
+    def served(self, served: int, of: int) -> None:
+        """How many of the user's sentences were understood, and how many there were."""
+        self._write("served", "", served=served, of=of)
 
     def done(self, used: Used) -> None:
-        """The storm is over."""
-        self._write("done", "", **used.as_dict())
+        """The storm is over; these are the totals of this process."""
+        self.used(used)
+        self._write("done", "")
 
     def _write(self, kind: str, text: str, **data: Any) -> None:
         at = round(time.monotonic() - self.began, 3)

@@ -1,0 +1,65 @@
+"""The four storms, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from runguard_otel.core.signatures import GuardName
+
+__all__ = ["PHASES", "STORMS", "Storm"]
+
+
+@dataclass(frozen=True)
+class Storm:
+    """One storm.
+
+    Args:
+        name: Its module in ``storms/``, and what ``--only`` takes.
+        title: For people.
+        guard: The guard it is meant to trip.
+        story: What happens, in one sentence.
+        served: What the user must still get, as a noun; empty where that cannot be counted.
+    """
+
+    name: str
+    title: str
+    guard: GuardName
+    story: str
+    served: str = ""
+
+
+STORMS: Final = (
+    Storm(
+        "reconnect",
+        "Room reconnects",
+        GuardName.ROOM_RECONNECT,
+        "The network drops the agent every half second, and the agent joins again each time.",
+    ),
+    Storm(
+        "misfire",
+        "VAD misfires",
+        GuardName.VAD_MISFIRE,
+        "A guest at a noisy table on speakerphone: echo, neighbours and babble between two "
+        "bookings.",
+        "bookings understood",
+    ),
+    Storm(
+        "dispatch",
+        "Duplicate jobs",
+        GuardName.JOB_DISPATCH,
+        "The same room is dispatched twice, to two real workers, and both are glad to help.",
+        "guests understood",
+    ),
+    Storm(
+        "tracks",
+        "Track subscriptions",
+        GuardName.TRACK_SUBSCRIBE,
+        "A phone publishes its microphone eight times; a transcriber opens a stream per track.",
+        "sentences transcribed",
+    ),
+)
+
+PHASES: Final = (("dispatch", "reconnect"), ("misfire", "tracks"))
+"""What runs side by side. Starting workers is hard work for a small machine; hearing is not, but
+it must not be disturbed."""

@@ -1,0 +1,44 @@
+"""The ``agent.py`` of the dispatch storm: ``python worker.py start``, as people start theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from livekit.agents import AgentServer, JobContext, cli
+
+from runguard_otel.demo.clips import Cue, Soundtrack
+from runguard_otel.demo.watch import guards_on
+from runguard_otel.demo.wire import Report
+
+BEGAN = "RUNGUARD_STAGE_BEGAN"
+GUARDS = "RUNGUARD_STAGE_GUARDS"
+CUES = (Cue(0.4, "guest_reserve", 'guest: "Can I reserve a table for four tonight"'),)
+GUEST = ("can i reserve a table for four tonight",)
+SECONDS = 6.0
+
+report = Report(began=float(os.environ.get(BEGAN, "0")))
+if os.environ.get(GUARDS) == "on":
+    guards_on(report)
+
+# One process stands by for a first job and one for a second; a stage has no load to speak of.
+server = AgentServer(port=0, num_idle_processes=2, load_threshold=1.0, load_fnc=lambda *_: 0.0)
+
+
+@server.rtc_session()
+async def entrypoint(ctx: JobContext) -> None:
+    """Talk to the guest. A room on this stage has no media: the guest is a recording."""
+    from runguard_otel.demo.storms.restaurant import Restaurant
+
+    report.note(f"an agent serves {ctx.room.name}")
+    agent = Restaurant(report)
+    await agent.open()
+    await agent.hear(await asyncio.to_thread(Soundtrack, CUES, SECONDS))
+    report.used(agent.used())
+    report.served(agent.understood(GUEST), of=len(GUEST))
+    await agent.close()
+    ctx.shutdown("the guest hung up")
+
+
+if __name__ == "__main__":
+    cli.run_app(server)

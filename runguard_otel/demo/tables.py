@@ -1,0 +1,124 @@
+"""What the demonstration says at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from runguard_otel.demo.runs import Programme, Run
+from runguard_otel.demo.usage import Used, price_notes
+from runguard_otel.demo.verdict import Verdict, explain
+
+__all__ = ["METERS", "as_data", "ending", "shown"]
+
+METERS: tuple[tuple[str, Callable[[Used], float]], ...] = (
+    ("LLM calls", lambda u: u.llm_calls),
+    ("TTS chars", lambda u: u.tts_characters),
+    ("STT seconds", lambda u: round(u.stt_seconds)),
+    ("STT sessions", lambda u: u.stt_sessions),
+    ("joins", lambda u: u.connections),
+    ("agents in the room", lambda u: u.jobs),
+)
+
+
+def ending(programme: Programme, judged: list[Verdict]) -> RenderableType:
+    """The table, a sentence per trip, and the verdicts."""
+    return Group(
+        Text(),
+        _table(programme),
+        Text(),
+        *_sentences(programme, judged),
+        Text(),
+        Text("Rough cost at list prices of what a team would use in place of the stand-ins:"),
+        *(Text(f"  {note}", style="dim") for note in price_notes()),
+    )
+
+
+def shown(value: float) -> str:
+    """A figure of a meter; nothing used is a dash."""
+    return f"{value:.0f}" if value else "-"
+
+
+def as_data(programme: Programme, judged: list[Verdict]) -> dict[str, object]:
+    """The same as plain data, for ``--json``."""
+    return {
+        "ok": all(verdict.ok for verdict in judged),
+        "storms": [
+            {
+                "storm": verdict.storm.name,
+                "guard": str(verdict.storm.guard),
+                "ok": verdict.ok,
+                "problems": list(verdict.problems),
+                "trips": programme.pair(verdict.storm)[1].trips,
+                **{
+                    "on" if run.guards else "off": _figures(run)
+                    for run in programme.pair(verdict.storm)
+                },
+            }
+            for verdict in judged
+        ],
+        "cost_usd": {"off": str(programme.cost(False)), "on": str(programme.cost(True))},
+        "prices": price_notes(),
+    }
+
+
+def _figures(run: Run) -> dict[str, object]:
+    return {
+        **run.used.as_dict(),
+        "cost_usd": str(run.used.cost),
+        "seconds": run.seconds,
+        "served": list(run.served) if run.served else None,
+        "signatures": [
+            {"signature": s, "outcome": o, "count": n} for (s, o), n in run.signatures().items()
+        ],
+    }
+
+
+def _table(programme: Programme) -> Table:
+    table = Table(title="Same input, guards off and on", title_style="bold", title_justify="left")
+    table.add_column("storm", no_wrap=True)
+    table.add_column("guards", no_wrap=True)
+    for title, _ in METERS:
+        table.add_column(title, justify="right", min_width=max(map(len, title.split())))
+    table.add_column("rough cost", justify="right", no_wrap=True)
+    for storm in programme.storms:
+        off, on = programme.pair(storm)
+        for run in (off, on):
+            table.add_row(
+                "" if run.guards else storm.title,
+                Text("on", style="green") if run.guards else "off",
+                *(shown(read(run.used)) for _, read in METERS),
+                _cost(run.used.cost, off.used.cost if run.guards else None),
+                end_section=run.guards,
+            )
+    off_cost, on_cost = programme.cost(False), programme.cost(True)
+    table.add_row("all", "off", *("" for _ in METERS), _cost(off_cost, None))
+    table.add_row("", Text("on", style="green"), *("" for _ in METERS), _cost(on_cost, off_cost))
+    return table
+
+
+def _cost(cost: Decimal, compared: Decimal | None) -> str:
+    if not compared:
+        return f"${cost:.4f}"
+    return f"${cost:.4f} ({(cost - compared) / compared * 100:+.0f} %)"
+
+
+def _sentences(programme: Programme, judged: list[Verdict]) -> list[Text]:
+    lines = []
+    for verdict in judged:
+        on = programme.pair(verdict.storm)[1]
+        for trip in on.trips:
+            head = Text(f"{trip['guard']} tripped after {trip['at']:.1f} s: ", style="bold")
+            lines.append(head + Text(explain(trip), style="not bold"))
+        if on.served is not None:
+            lines.append(
+                Text(f"  {on.served[0]} of {on.served[1]} {verdict.storm.served}, as without it.")
+                if verdict.ok
+                else Text(f"  {on.served[0]} of {on.served[1]} {verdict.storm.served}.")
+            )
+        lines.extend(Text(f"  PROBLEM {problem}", style="red") for problem in verdict.problems)
+    return lines
