@@ -170,6 +170,7 @@ def _compose(
         from runguard_otel.adapters.agents_v1.context import agent_name
         from runguard_otel.adapters.agents_v1.services import Services
         from runguard_otel.adapters.agents_v1.usage import session_key
+        from runguard_otel.claims.desk import ClaimDesk
         from runguard_otel.cost import build as cost
         from runguard_otel.cost import use_meter
         from runguard_otel.telemetry import build as telemetry_of
@@ -185,6 +186,7 @@ def _compose(
         use_meter(meter)
         services = Services(settings, recorder, lifecycle=telemetry, usage=meter)
         services.on_close.append(lambda: use_meter(None))
+        services.claims = ClaimDesk(settings, lambda: services.worker)
         patches = PatchSet(agents_v1.patches(services))
         patches.install()
     except Exception:  # fail open, loudly: the call comes first

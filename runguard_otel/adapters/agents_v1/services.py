@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runguard_otel.adapters.safety import shield
-from runguard_otel.core.ports import Lifecycle, Recorder, UsagePort
+from runguard_otel.core.ports import ClaimsPort, Lifecycle, Recorder, UsagePort
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Mode
 from runguard_otel.settings import Settings
@@ -25,6 +25,7 @@ class Services:
         worker: A uuid4 of the worker process; job processes are given their worker's.
         lifecycle: Told when worker and jobs begin and end; ``None``: nobody.
         usage: Where to report what was used, so that it is priced; ``None``: nowhere.
+        claims: The right to serve rooms; ``None``: every job may.
         on_close: What ``uninstrument()`` must run after the patches are gone, last first.
     """
 
@@ -33,6 +34,7 @@ class Services:
     worker: str = field(default_factory=lambda: uuid.uuid4().hex)
     lifecycle: Lifecycle | None = None
     usage: UsagePort | None = None
+    claims: ClaimsPort | None = None
     on_close: list[Callable[[], None]] = field(default_factory=list)
 
     def close(self) -> None:

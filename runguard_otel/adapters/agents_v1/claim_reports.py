@@ -1,0 +1,119 @@
+"""What becomes of one claim, as telemetry: events, counts, and a trip for a refused duplicate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.ports import AttributeValue, ClaimEvent, JobFacts
+from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Evidence, Outcome, Subject, Trip, Verdict
+
+__all__ = ["ClaimReports", "facts_of"]
+
+GUARD = GuardName.JOB_DISPATCH
+
+
+def facts_of(job: Any, host: str) -> JobFacts:
+    """What identifies a job for its claim.
+
+    Args:
+        job: LiveKit's protobuf ``Job``.
+        host: The worker's ``LIVEKIT_URL``. Not the URL of the assignment: a server may assign one
+            room's jobs by different regional URLs.
+    """
+    from livekit.protocol import agent
+
+    return JobFacts(
+        host=host,
+        room=str(job.room.name),
+        agent_name=str(job.agent_name),
+        job_type=str(agent.JobType.Name(job.type)),
+        participant=str(job.participant.identity),
+        job_id=str(job.id),
+        namespace=str(job.namespace),
+    )
+
+
+class ClaimReports:
+    """A :class:`~runguard_otel.core.ports.ClaimListener`.
+
+    Args:
+        services: Settings and recorder.
+        job: The job.
+        stop: Ends the job when its claim is lost; ``None`` in the worker, where the job process
+            takes the claim over and decides for itself.
+    """
+
+    def __init__(
+        self, services: Services, job: JobFacts, stop: Callable[[str], None] | None
+    ) -> None:
+        self._services = services
+        self._subject = Subject(room=job.room, participant=job.participant, job_id=job.job_id)
+        self._stop = stop
+
+    def claim_event(self, event: ClaimEvent) -> None:
+        """Report one step; a refused duplicate is also a trip."""
+        if self._stop is None and (event.kind, event.cause) == ("lost", "handed_off"):
+            return  # the job process took it over, and reports that itself
+        with shield(self._services.recorder, "job_claim"):
+            self._report(event)
+
+    def registry_call(self, operation: str, result: str, seconds: float) -> None:
+        """``runguard.job.claim.duration``, and the renewals and failures no event tells of."""
+        recorder, backend = self._services.recorder, self._backend()
+        with shield(recorder, "job_claim"):
+            recorder.observe(
+                "runguard.job.claim.duration",
+                seconds,
+                operation=operation,
+                backend=backend,
+                result=result,
+            )
+            if result in ("renewed", "error"):
+                recorder.add("runguard.job.claims", 1, result=result, backend=backend)
+
+    def claim_lost(self, cause: str) -> None:
+        """End the job, in enforce."""
+        if self._stop is not None and self._services.enforcing(GUARD):
+            with shield(self._services.recorder, "job_claim"):
+                self._stop(cause)
+
+    def _backend(self) -> str:
+        claims = self._services.claims
+        return claims.backend if claims is not None else "memory"
+
+    def _report(self, event: ClaimEvent) -> None:
+        recorder, mode = self._services.recorder, self._services.mode(GUARD)
+        signature = f"job_claim:{event.kind}"
+        refused = event.kind == "refused"
+        attributes: dict[str, AttributeValue] = {"runguard.claim.backend": self._backend()}
+        if event.cause:
+            attributes["runguard.claim.cause"] = event.cause
+        if event.token:
+            attributes["runguard.claim.token"] = event.token
+        if event.holder_token:
+            attributes["runguard.claim.holder_token"] = event.holder_token
+        if event.waited_seconds:
+            attributes["runguard.claim.waited_seconds"] = round(event.waited_seconds, 3)
+        outcome = Outcome.of(Verdict.REFUSE if refused else Verdict.ALLOW, mode)
+        recorder.event(signature, outcome, self._subject, attributes=attributes)
+        if event.kind != "renewed":  # every renewal is counted where it happens
+            recorder.add("runguard.job.claims", 1, result=event.kind, backend=self._backend())
+        if refused and event.cause != "unreachable":
+            recorder.trip(self._trip(signature, event))
+
+    def _trip(self, signature: str, event: ClaimEvent) -> Trip:
+        return Trip(
+            guard=GUARD,
+            signature=signature,
+            subject=self._subject,
+            count=1,
+            window_seconds=self._services.settings.claims_ttl_seconds,
+            threshold=1,
+            mode=self._services.mode(GUARD),
+            action="refuse_job" if self._services.enforcing(GUARD) else "none",
+            evidence=(Evidence(signature, 0.0, event.cause),),
+        )

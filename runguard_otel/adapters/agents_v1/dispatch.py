@@ -1,0 +1,51 @@
+"""Every place we touch for ``job_dispatch``: one job per room and agent."""
+
+from __future__ import annotations
+
+from runguard_otel.adapters.agents_v1.job_side import JobSide
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.agents_v1.worker_side import WorkerSide
+from runguard_otel.adapters.patching import Patch
+
+__all__ = ["patches"]
+
+
+def patches(services: Services) -> list[Patch]:
+    """Two patches in the worker, two in the process that runs the job."""
+    from livekit.agents import JobRequest
+    from livekit.agents.ipc.job_proc_lazy_main import _JobProc
+    from livekit.agents.ipc.proc_pool import ProcPool
+
+    worker, job, guard = WorkerSide(services), JobSide(services), "job_dispatch"
+    if services.claims is not None:
+        services.on_close.append(services.claims.close)
+    return [
+        Patch(
+            JobRequest,
+            "accept",
+            worker.accept,
+            guard,
+            "Refuses a proven duplicate before a process is spent on it.",
+        ),
+        Patch(
+            ProcPool,
+            "__init__",
+            worker.build_pool,
+            guard,
+            "Instruments job processes, and releases the claim of one that died.",
+        ),
+        Patch(
+            _JobProc,
+            "__init__",
+            job.build,
+            guard,
+            "Claims the room, with proof, before the user's entrypoint runs.",
+        ),
+        Patch(
+            _JobProc,
+            "entrypoint",
+            job.idle,
+            guard,
+            "Connects to the claim registry while the process waits for a job.",
+        ),
+    ]

@@ -1,0 +1,49 @@
+"""How ``instrument()`` reaches job processes.
+
+A job process runs the user's module as ``__mp_main__``: an ``instrument()`` under
+``if __name__ == "__main__"`` never runs there. But LiveKit pickles the user's entrypoint into every
+job process, so the worker replaces it by an :class:`Entry`, and unpickling that instruments the
+process. It works the same under forkserver and spawn; the thread executor pickles nothing and has
+no other process to reach.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+__all__ = ["Entry"]
+
+EntryPoint = Callable[[Any], Awaitable[None]]
+
+
+class Entry:
+    """The user's entrypoint, and what a job process needs to instrument itself.
+
+    Args:
+        entrypoint: The user's coroutine function of one ``JobContext``.
+        payload: Makes the argument of ``instrument_process``. Called each time a process is
+            started, so that it may hold what was not known before (the hub's address).
+    """
+
+    def __init__(self, entrypoint: EntryPoint, payload: Callable[[], dict[str, Any]]) -> None:
+        self._set(entrypoint, payload)
+
+    def __call__(self, ctx: Any) -> Awaitable[None]:
+        """Run the user's entrypoint."""
+        return self._entrypoint(ctx)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"entrypoint": self._entrypoint, "payload": self._payload()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from runguard_otel.instrumentor import instrument_process
+
+        instrument_process(state["payload"])
+        self._set(state["entrypoint"], lambda: state["payload"])
+
+    def _set(self, entrypoint: EntryPoint, payload: Callable[[], dict[str, Any]]) -> None:
+        self._entrypoint = entrypoint
+        self._payload = payload
+        functools.update_wrapper(self, entrypoint, updated=())
