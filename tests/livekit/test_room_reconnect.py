@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from livekit import api, rtc
 
 from runguard_otel.adapters.agents_v1 import room as room_adapter
+from runguard_otel.adapters.agents_v1.open_periods import OpenPeriods
 from runguard_otel.adapters.agents_v1.room import ReconnectLoopError
 from runguard_otel.adapters.agents_v1.room_events import Connection
 from runguard_otel.adapters.agents_v1.room_key import RoomKey, reason_name, room_key
@@ -119,6 +121,33 @@ async def test_a_quiet_window_rearms_the_guard_and_closes_the_gauge(server: Stag
         assert guarded.recorder.open_guards == {"room_reconnect": 0}
         await connect(server)
         assert len(server.connects) == 4
+
+
+def test_the_gauge_is_right_again_even_if_the_loop_of_the_trip_is_gone() -> None:
+    recorder = MemoryRecorder()
+    periods = OpenPeriods(recorder, "room_reconnect")
+    quiet = [60.0, 60.0]
+    periods.opened(lambda: quiet[0])
+    periods.opened(lambda: quiet[1])
+    periods.sweep()
+    assert recorder.open_guards == {"room_reconnect": 2}
+    quiet[0] = 0
+    periods.sweep()
+    periods.sweep()
+    assert recorder.open_guards == {"room_reconnect": 1}
+    periods.close()
+    periods.close()
+    assert recorder.open_guards == {"room_reconnect": 0}
+
+
+async def test_must_not_fire_the_sdks_own_retries_are_one_connect() -> None:
+    """The real native library, which tries a closed port four times before it gives up."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with Guarded() as guarded, pytest.raises(rtc.ConnectError):
+        await rtc.Room().connect(f"ws://127.0.0.1:{port}", StageServer.token("lobby", "agent"))
+    assert guarded.recorder.events == []
+    assert guarded.recorder.count("runguard.room.connects") == 1
 
 
 async def test_connects_that_fail_are_counted_with_their_reason(server: StageServer) -> None:

@@ -24,7 +24,7 @@ class OpenPeriods:
         self._recorder = recorder
         self._guard = guard
         self._lock = threading.Lock()
-        self._open = 0
+        self._open: list[Callable[[], float]] = []
 
     def opened(self, quiet_left: Callable[[], float]) -> None:
         """A guard has tripped.
@@ -33,31 +33,42 @@ class OpenPeriods:
             quiet_left: Seconds of quiet until it re-arms, 0 once it has.
         """
         with self._lock:
-            self._open += 1
+            self._open.append(quiet_left)
         self._recorder.guard_opened(self._guard)
-        self._look_later(quiet_left)
+        self._look_later(quiet_left, quiet_left())
 
-    def _look_later(self, quiet_left: Callable[[], float]) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # no loop, no timer: the end of the job or process counts it down
+    def sweep(self) -> None:
+        """Count down what has re-armed. Timers do it, too, but die with the loop of their job."""
+        if not self._open:
             return
-        loop.call_later(quiet_left(), self._look, quiet_left)
-
-    def _look(self, quiet_left: Callable[[], float]) -> None:
-        with shield(self._recorder, "guard.timer"):
-            if quiet_left() > 0:
-                self._look_later(quiet_left)
-                return
-            with self._lock:
-                if not self._open:
-                    return
-                self._open -= 1
-            self._recorder.guard_closed(self._guard)
+        for quiet_left in list(self._open):
+            if quiet_left() <= 0:
+                self._closed(quiet_left)
 
     def close(self) -> None:
         """Nothing guards any more: count everything as closed."""
         with self._lock:
-            left, self._open = self._open, 0
-        for _ in range(left):
+            left, self._open = self._open, []
+        for _ in left:
             self._recorder.guard_closed(self._guard)
+
+    def _closed(self, quiet_left: Callable[[], float]) -> None:
+        with self._lock:
+            if quiet_left not in self._open:  # another thread was quicker
+                return
+            self._open.remove(quiet_left)
+        self._recorder.guard_closed(self._guard)
+
+    def _look_later(self, quiet_left: Callable[[], float], seconds: float) -> None:
+        try:
+            asyncio.get_running_loop().call_later(seconds, self._look, quiet_left)
+        except RuntimeError:  # no loop, no timer: the next event sweeps
+            return
+
+    def _look(self, quiet_left: Callable[[], float]) -> None:
+        with shield(self._recorder, "guard.timer"):
+            seconds = quiet_left()
+            if seconds > 0:
+                self._look_later(quiet_left, seconds)
+            else:
+                self._closed(quiet_left)

@@ -76,6 +76,7 @@ class _RoomGuard:
         job = current_job()
         if _is_fake(job):
             return None
+        self._periods.sweep()
         key = room_key(url, token)
         if key is None or self._mode is Mode.OFF:
             return _Attempt(key)

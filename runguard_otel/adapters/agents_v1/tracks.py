@@ -73,6 +73,7 @@ class _TrackGuard:
         job = current_job()
         if job is not None and getattr(job, "is_fake_job", lambda: False)() is True:
             return None
+        self._periods.sweep()
         place = _place(room, publication, participant)
         sid = str(getattr(publication, "sid", "") or "")
         subscription = Subscription(
