@@ -73,8 +73,8 @@ class WordIndex:
 
         Args:
             heard: Tokens of the sentence that was heard.
-            at_least: Below this share the answer need not be exact (it is an upper bound), which
-                saves the search for the stretch.
+            at_least: If given, the answer need only be on the right side of it, which saves most
+                of the search for the stretch.
 
         Returns:
             From 0 to 1; 0 when either side is empty.
@@ -89,11 +89,11 @@ class WordIndex:
             return anywhere
         window = (1 << stretch) - 1
         step = max(1, count // 2)
-        best = 0
+        best, enough = 0, at_least * count or count
         for start in range(0, self._size, step):
             local = [mask >> start & window for mask in masks]
             best = max(best, _common(local, stretch))
-            if best == count:
+            if best >= enough:
                 break
         return best / count
 

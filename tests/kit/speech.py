@@ -108,6 +108,8 @@ class Call:
             settings["aec_warmup_duration"] = None  # else nothing interrupts the first sentence
         if "session_close_transcript_timeout" in known:
             settings["session_close_transcript_timeout"] = 0.0
+        if "false_interruption_timeout" in known:
+            settings["false_interruption_timeout"] = 0.05
         if self.tts is not None:
             settings["tts"] = self.tts
         self.session: AgentSession[Any] = AgentSession(
@@ -150,6 +152,9 @@ class Call:
     @property
     def speaking(self) -> bool:
         return self.session.agent_state == "speaking"
+
+    def listens(self) -> bool:
+        return self.session.input.audio_enabled
 
     @property
     def asked(self) -> list[str]:

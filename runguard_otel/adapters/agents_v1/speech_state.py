@@ -63,6 +63,7 @@ class SpeechState:
         self._close_after = settings.vad_misfire_close_after_trips
         self._trips = 0
         self._may_mute = False
+        self._last_misfire = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -107,7 +108,7 @@ class SpeechState:
             self._event(decision.signature, outcome, attributes)
         self._settle(decision.open)
         if decision.open:
-            self._watch(self._window)
+            self._last_misfire = now
         if decision.trip is not None:
             self._tripped(decision.trip, activity, mode)
         return decision
@@ -171,6 +172,7 @@ class SpeechState:
         self._reported_open = now_open
         if now_open:
             self._recorder.guard_opened(GUARD)
+            self._watch(self._window)
         else:
             self._recorder.guard_closed(GUARD)
             self._actions.recover()
@@ -202,8 +204,9 @@ class SpeechState:
         self._timer = None
         if not self._reported_open:
             return
-        if self.guard.is_open(self._clock()):
-            self._watch(self._window)
+        now = self._clock()
+        if self.guard.is_open(now):
+            self._watch(self._last_misfire + self._window - now)
         else:
             self._settle(False)
 

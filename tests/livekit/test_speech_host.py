@@ -1,0 +1,165 @@
+"""The speech adapter's promises to the host: errors pass, ours never do, everything comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+from livekit.agents import AgentSession, stt, tts
+from livekit.agents.stt.stream_adapter import StreamAdapterWrapper
+from livekit.agents.voice.agent_activity import AgentActivity
+from livekit.agents.voice.audio_recognition import AudioRecognition
+
+from runguard_otel.core.guards.echo import EchoMemory
+from runguard_otel.core.guards.misfire import MisfireGuard
+from runguard_otel.demo.stage.models import ScriptedBatchSTT, ScriptedLLM, final
+from tests.kit.recorder import MemoryRecorder
+from tests.kit.speech import Guarded, call, settle, until
+
+pytestmark = pytest.mark.livekit
+
+TARGETS: list[tuple[type, str]] = [
+    (AudioRecognition, "_on_stt_event"),
+    (AudioRecognition, "_on_vad_event"),
+    (AgentActivity, "on_end_of_turn"),
+    (StreamAdapterWrapper, "_run"),
+    (stt.STT, "recognize"),
+    (tts.SynthesizeStream, "push_text"),
+    (tts.ChunkedStream, "__init__"),
+    (AgentSession, "start"),
+    (AgentSession, "_update_agent_state"),
+    (AgentSession, "_aclose_impl"),
+]
+
+
+def test_every_target_exists_here_and_is_given_back_identically() -> None:
+    before = [vars(owner)[name] for owner, name in TARGETS]
+    with Guarded() as guarded:
+        reports = guarded.patches.reports
+        assert [r.name for r in reports if r.state != "installed"] == []
+        assert {r.name for r in reports} == {f"{o.__name__}.{n}" for o, n in TARGETS}
+        assert all(vars(o)[n] is not raw for (o, n), raw in zip(TARGETS, before, strict=True))
+    assert [vars(owner)[name] for owner, name in TARGETS] == before
+
+
+def boom(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("ours is broken")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "where"),
+    [
+        (MisfireGuard, "on_final", "AudioRecognition._on_stt_event"),
+        (EchoMemory, "push", "SynthesizeStream.push_text"),
+        (EchoMemory, "started", "AgentSession._update_agent_state"),
+    ],
+)
+async def test_our_own_failure_leaves_the_call_untouched_and_is_counted(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, where: str
+) -> None:
+    monkeypatch.setattr(owner, name, boom)
+    with Guarded(recorder=MemoryRecorder(tolerant=True)) as guarded:
+        async with call(voice=True) as c:
+            await c.hear(final("uh", 0.05))
+            await c.hear(final("a table for two"))
+            assert c.asked[-1] == "a table for two"
+            await until(lambda: c.tts is not None and "Of course." in c.tts.said)
+            await until(lambda: not c.speaking)
+    assert where in [place for place, _ in guarded.recorder.errors]
+    if owner is MisfireGuard:
+        assert "uh" in c.asked[0], "as without us"
+
+
+async def test_a_session_that_does_not_start_raises_its_own_error() -> None:
+    with Guarded():
+        session: AgentSession[None] = AgentSession(llm=ScriptedLLM())
+        with pytest.raises((TypeError, AttributeError)):
+            await session.start(None)  # type: ignore[call-overload]  # the mistake under test
+
+
+async def test_cancelling_a_request_cancels_it() -> None:
+    entered = asyncio.Event()
+
+    class Slow(ScriptedBatchSTT):
+        async def _recognize_impl(self, buffer: Any, **_: Any) -> stt.SpeechEvent:
+            entered.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    with Guarded() as guarded:
+        async with call(recogniser=Slow([])) as c:
+            c.vad.start_of_speech()
+            await settle(30)
+            c.vad.end_of_speech()
+            await asyncio.wait_for(entered.wait(), 5)
+    assert not guarded.recorder.errors, "closing the session cancelled the request, unharmed"
+
+
+async def test_a_running_session_goes_on_as_stock_after_we_left() -> None:
+    guarded = Guarded()
+    with guarded:
+        running = call()
+        c = await running.__aenter__()
+        await c.hear(final("uh", 0.05))
+        assert c.asked == []
+    await c.hear(final("uh", 0.05))
+    assert c.asked == ["uh"]
+    await running.__aexit__(None, None, None)
+    assert len(guarded.recorder.events) == 1
+
+
+async def test_a_session_that_began_before_us_is_guarded_from_its_next_result_on() -> None:
+    async with call() as c:
+        with Guarded() as guarded:
+            await c.hear(final("uh", 0.05))
+            assert c.asked == []
+    assert guarded.kinds == ["low_confidence"]
+
+
+async def test_with_a_realtime_model_nothing_is_suppressed_or_vetoed() -> None:
+    """Its transcripts are subtitles, and its turns never have text."""
+    with Guarded() as guarded:
+        async with call() as c:
+            activity: Any = c.session._activity
+            activity._rt_session = mock.MagicMock()
+            turn = SimpleNamespace(new_transcript="", skip_reply=False)
+            try:
+                await c.hear(final("uh", 0.05))
+                assert c.transcribed == ["uh"]
+                for _ in range(5):
+                    await c.hear(final("", 0.0))
+                activity._new_turns_blocked = True  # as far as an empty turn gets without a model
+                activity.on_end_of_turn(turn)
+                vetoed = [turn.skip_reply]
+                activity._rt_session = None
+                activity.on_end_of_turn(turn)
+                vetoed.append(turn.skip_reply)
+                assert vetoed == [False, True]
+            finally:
+                activity._rt_session = None
+                activity._new_turns_blocked = False
+            assert c.vad.thresholds == (0.5, 0.35)
+    assert set(guarded.outcomes) == {"observed"}
+    assert [t.action for t in guarded.recorder.trips] == ["none"]
+
+
+def test_results_are_judged_within_twenty_microseconds() -> None:
+    """The cost of our part of the final-result path, the recorder left out; prints the median."""
+    from runguard_otel.core.similarity import WordIndex, tokens
+
+    async def measure() -> list[float]:
+        with Guarded() as guarded:
+            async with call() as c:
+                for _ in range(400):
+                    c.stt.send(final("a table for two at eight please"))  # type: ignore[attr-defined]
+                    await settle(12)
+            return sorted(v for name, v, _ in guarded.recorder.values if "duration" in name)
+
+    values = asyncio.run(measure())
+    median = values[len(values) // 2]
+    print(f"final-result path: median {median * 1e6:.1f} us of {len(values)} (goal 20)")
+    assert WordIndex(tokens("x")).containment(["x"]) == 1
+    assert median < 100e-6, "five times the goal: a defect, not a busy machine"
