@@ -4,7 +4,9 @@
 adapters hand on the metrics of the instance that served, preemptive generations report when they
 are cancelled, and agents and tasks that share a model listen to it at the same time. So the same
 metrics object may arrive twice, and counts once. ``session.on("metrics_collected")`` would do the
-same with a deprecation warning, and LiveKit's own collector counts such an object twice.
+same with a deprecation warning, and LiveKit's own collector counts such an object twice. Known
+gap: 1.0's fallback adapter makes its own metrics, so a model that is in an adapter of one session
+and used directly by another one of the same process counts twice there.
 """
 
 from __future__ import annotations
@@ -191,28 +193,33 @@ def _names(metrics: Any, activity: Any, component: str) -> tuple[str, str]:
     if metadata is not None and getattr(metadata, "model_name", None):
         return str(metadata.model_provider or ""), str(metadata.model_name)
     label = str(getattr(metrics, "label", ""))
-    found = {
-        (_provider(model, label), _model(model))
-        for model in _models(getattr(activity, component, None))
-        if str(getattr(model, "label", "")) == label
-    }
-    # Two instances of one class behind an adapter: which of them it was cannot be told.
+    whole = getattr(activity, component, None)
+    models = list(_models(whole))
+    served = [m for m in models if str(getattr(m, "label", "")) == label]
+    if not served and str(getattr(whole, "label", "")) == label:
+        served = models  # 1.0's fallback adapter reports in its own name what one of them served
+    found = {(_provider(m), _model(m)) for m in served}
+    # Several different models behind an adapter: which of them it was cannot be told.
     return next(iter(found)) if len(found) == 1 else (_plugin(label), "")
 
 
 def _models(model: Any, depth: int = 3) -> Iterator[Any]:
-    """The model and what it wraps."""
+    """The model, or the models it wraps."""
     if model is None or not depth:
         return
-    yield model
+    inner: list[Any] = []
     for name in _INNER:
-        inner = vars(model).get(name) if hasattr(model, "__dict__") else None
-        for one in inner if isinstance(inner, (list, tuple)) else (inner,):
-            yield from _models(one, depth - 1)
+        value = getattr(model, "__dict__", {}).get(name)
+        inner.extend(value if isinstance(value, (list, tuple)) else [value])
+    inner = [one for one in inner if one is not None]
+    if not inner:
+        yield model
+    for one in inner:
+        yield from _models(one, depth - 1)
 
 
-def _provider(model: Any, label: str) -> str:
-    return str(getattr(model, "provider", "") or _plugin(label))
+def _provider(model: Any) -> str:
+    return str(getattr(model, "provider", "") or _plugin(str(getattr(model, "label", ""))))
 
 
 def _model(model: Any) -> str:
