@@ -23,7 +23,7 @@ def redact_url(url: str) -> str:
     Args:
         url: A URL, well formed or not, or a ``key=value`` connection string.
     """
-    return _OPTION.sub(r"\1***", _USERINFO.sub(_hide, url))
+    return _USERINFO.sub(_hide, _OPTION.sub(r"\1***", url))
 
 
 def _hide(found: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError
 
 from runguard_otel.claims import redis_scripts as scripts
 from runguard_otel.claims.redact import redact_url, scrub
@@ -41,6 +41,14 @@ logger = logging.getLogger("runguard_otel")
 WAIT_MS = 100
 """How long a grant waits for its replicas, in milliseconds."""
 _KEYS = "rg:v1:*"
+# RedisClusterException is no RedisError. Before Python 3.11 asyncio's TimeoutError is no OSError.
+_ERRORS = (
+    RedisError,
+    RedisClusterException,
+    OSError,
+    asyncio.TimeoutError,
+    asyncio.IncompleteReadError,
+)
 
 
 def _text(value: object) -> str:
@@ -102,7 +110,7 @@ class RedisRegistry:
         """Turn what the client raises into the one exception a registry may raise."""
         try:
             yield
-        except (RedisError, OSError, asyncio.TimeoutError, asyncio.IncompleteReadError) as error:
+        except _ERRORS as error:
             # ``from None``: a chained driver error would bring the credentials back into the log.
             raise RegistryUnavailable(
                 f"Redis: {type(error).__name__}: {scrub(str(error), self._url)}"
@@ -118,9 +126,7 @@ class RedisRegistry:
     async def _warn_of_eviction(self) -> None:
         try:
             memory = await self._client.info("memory")
-        except ResponseError:  # the least-privilege user may not ask
-            return
-        except (RedisError, OSError, asyncio.TimeoutError):
+        except _ERRORS:  # the least-privilege user may not ask
             return
         policy = memory.get("maxmemory_policy", "noeviction")
         if memory.get("maxmemory") and policy != "noeviction":

@@ -1,0 +1,218 @@
+"""``runguard-otel claims``: who serves which room, for how long, and how to let go of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from runguard_otel.claims.key import PREFIX, claim_key
+from runguard_otel.claims.open import open_registry
+from runguard_otel.claims.redact import redact_url
+from runguard_otel.claims.registry import ClaimRecord, ClaimRegistry, Holder, RegistryUnavailable
+from runguard_otel.cli.claims_init import prepare, recipe
+from runguard_otel.core.ports import JobFacts
+from runguard_otel.errors import SettingsError
+from runguard_otel.settings import Settings
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The claims of jobs on rooms.", no_args_is_help=True)
+
+T = TypeVar("T")
+TIMEOUT = 10.0
+"""Bound on one command's talk with the registry, in seconds: nobody's call waits for it."""
+
+_URL = typer.Option("", "--url", help="The registry. Default: RUNGUARD_CLAIMS_URL.")
+_JSON = typer.Option(False, "--json", help="Print JSON.")
+_ROOM = typer.Argument("", help="Room name; it is hashed here and sent nowhere. Or give --key.")
+_KEY = typer.Option("", "--key", help="The hashed key, as `list` prints it.")
+_HOST = typer.Option("", "--host", help="LiveKit server or project. Default: LIVEKIT_URL.")
+_AGENT = typer.Option("", "--agent-name", help="The agent's name, if it has one.")
+_TYPE = typer.Option("room", "--job-type", help="room, publisher or participant.")
+_PARTICIPANT = typer.Option("", "--participant", help="Identity, for jobs per participant.")
+
+
+@app.command("list")
+def list_command(
+    url: str = _URL,
+    as_json: bool = _JSON,
+    everything: bool = typer.Option(False, "--all", help="Released claims too."),
+) -> None:
+    """Every claim: who holds it, since when, for how long, with which token."""
+    records = _ask(url, lambda registry: registry.inspect())
+    _print([r for r in records if everything or r.state == "held"], as_json)
+
+
+@app.command("show")
+def show(
+    room: str = _ROOM,
+    key: str = _KEY,
+    url: str = _URL,
+    host: str = _HOST,
+    agent_name: str = _AGENT,
+    job_type: str = _TYPE,
+    participant: str = _PARTICIPANT,
+    as_json: bool = _JSON,
+) -> None:
+    """The claim on one room; exits with 1 if nobody has ever claimed it."""
+    wanted = _key(room, key, host, agent_name, job_type, participant)
+    _print(_found(url, wanted), as_json)
+
+
+@app.command("release")
+def release(
+    room: str = _ROOM,
+    key: str = _KEY,
+    url: str = _URL,
+    host: str = _HOST,
+    agent_name: str = _AGENT,
+    job_type: str = _TYPE,
+    participant: str = _PARTICIPANT,
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+) -> None:
+    """Let go of a room that a dead or hung job still holds.
+
+    A holder that lives notices at its next heartbeat and takes the room back, unless somebody else
+    was faster. Only the claim as shown is released: one that changes meanwhile is left alone.
+    """
+    wanted = _key(room, key, host, agent_name, job_type, participant)
+    (record,) = _found(url, wanted)
+    if record.state == "released":
+        typer.echo("already released; nothing to do")
+        return
+    _print([record], as_json=False)
+    if not yes:
+        typer.confirm("Release this claim?", abort=True)
+    who = Holder(record.job_id, record.instance, record.worker)
+    if not _ask(url, lambda registry: registry.release(wanted, who, record.token)):
+        _fail("it changed hands or was released meanwhile; look again with `claims show`")
+    typer.echo(f"released {wanted}, token {record.token}")
+
+
+@app.command("init")
+def init(
+    url: str = _URL,
+    print_only: bool = typer.Option(
+        False, "--print", help="Print what is needed (tables, rights) and change nothing."
+    ),
+) -> None:
+    """Make what the registry needs: tables in PostgreSQL, a table in DynamoDB, nothing in Redis."""
+    url = url or Settings.load().claims_url
+    if print_only:
+        typer.echo(recipe(url))
+        return
+    typer.echo(_ask(url, prepare))
+
+
+def _key(room: str, key: str, host: str, agent_name: str, job_type: str, participant: str) -> str:
+    if bool(room) == bool(key):
+        _fail("give either a room name or --key", status=2)
+    if key:
+        if not key.startswith(PREFIX):
+            _fail(f"a key starts with {PREFIX}; for a room name leave out --key", status=2)
+        return key
+    kind = f"JT_{job_type.upper()}"
+    if kind not in ("JT_ROOM", "JT_PUBLISHER", "JT_PARTICIPANT"):
+        _fail("--job-type is room, publisher or participant", status=2)
+    host = host or os.environ.get("LIVEKIT_URL", "")
+    if not host:
+        _fail("the key depends on the LiveKit server: set LIVEKIT_URL or give --host", status=2)
+    return claim_key(
+        JobFacts(
+            host=host,
+            room=room,
+            agent_name=agent_name,
+            job_type=kind,
+            participant=participant,
+            job_id="",
+            namespace=Settings.load().claims_namespace,
+        )
+    )
+
+
+def _found(url: str, key: str) -> list[ClaimRecord]:
+    records = _ask(url, lambda registry: registry.inspect(key))
+    if not records:
+        _fail(
+            f"no claim on {key}. The key depends on the LiveKit host, agent name, job type and "
+            "RUNGUARD_CLAIMS_NAMESPACE: are they those of the worker? `claims list` shows all keys"
+        )
+    return records
+
+
+def _ask(url: str, work: Callable[[ClaimRegistry], Awaitable[T]]) -> T:
+    """Run ``work`` on the registry; every failure is one line for people, without credentials."""
+    settings = Settings.load()
+    url = url or settings.claims_url
+
+    async def run() -> T:
+        registry = open_registry(url, settings)
+        try:
+            return await work(registry)
+        finally:
+            await registry.aclose()
+
+    try:
+        return asyncio.run(asyncio.wait_for(run(), TIMEOUT))
+    except SettingsError as error:
+        _fail(str(error), status=2)
+    except RegistryUnavailable as error:
+        _fail(f"{redact_url(url) or 'the default registry'}: {error}")
+    except asyncio.TimeoutError:
+        _fail(f"{redact_url(url) or 'the default registry'}: no answer within {TIMEOUT:g} s")
+
+
+def _fail(message: str, status: int = 1) -> NoReturn:
+    Console(stderr=True).print(
+        f"[bold red]error[/] {escape(message)}", highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(status)
+
+
+def _print(records: list[ClaimRecord], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(record) for record in records], indent=2))
+        return
+    if not records:
+        typer.echo("no claims")
+        return
+    table = Table()
+    for column in ("key", "job", "worker", "held for", "lease ends in", "renewal", "token"):
+        table.add_column(column, overflow="fold")
+    for r in records:
+        table.add_row(
+            r.key,
+            r.job_id,
+            r.worker[:8],
+            _span(time.time() - r.acquired_at),
+            _left(r),
+            escape(r.version[:8]),
+            str(r.token),
+        )
+    Console().print(table)
+
+
+def _left(record: ClaimRecord) -> str:
+    if record.state == "released":
+        return "[dim]released[/]"
+    if record.remaining is None:
+        return "no clock"
+    return f"{record.remaining:.1f} s" if record.remaining > 0 else "[yellow]run out[/]"
+
+
+def _span(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if hours < 1 else f"{hours:.1f} h"
