@@ -45,6 +45,7 @@ _TRIPS: Final = (  # guard, signature, what enforce does
     (GuardName.VAD_MISFIRE, "vad_misfire:empty_transcript", ("suppress",)),
     (GuardName.VAD_MISFIRE, "vad_misfire:low_confidence", ("suppress",)),
     (GuardName.VAD_MISFIRE, "vad_misfire:echo", ("mute_while_speaking",)),
+    (GuardName.JOB_DISPATCH, "job_claim:refused", ("refuse_job",)),
     (GuardName.TRACK_SUBSCRIBE, TRACK_SUBSCRIBE, ("reuse_stream",)),
 )
 assert {s for _, s, _ in _TRIPS} >= set(MISFIRE_SIGNATURES) - {"vad_misfire:no_transcript"}
