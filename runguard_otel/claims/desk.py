@@ -47,6 +47,7 @@ class NoClaim:
 
     token = 0
     verified = False
+    superseded = False
 
     async def release(self) -> bool:
         """Nothing to give back."""
@@ -74,6 +75,11 @@ class Claim:
     def verified(self) -> bool:
         """Whether the lease is known to run right now."""
         return self._keeper.verified
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another job or instance is proven to hold it."""
+        return self._keeper.state is ClaimState.SUPERSEDED
 
     @property
     def state(self) -> ClaimState:

@@ -227,6 +227,10 @@ class ClaimHandle(Protocol):
     def verified(self) -> bool:
         """Whether the lease is known to run right now. A local check, no I/O."""
 
+    @property
+    def superseded(self) -> bool:
+        """Whether another job, or a newer process of this one, is proven to hold it."""
+
     async def release(self) -> bool:
         """Give the claim back if it still is ours; a second call returns ``False``."""
 

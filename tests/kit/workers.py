@@ -1,0 +1,120 @@
+"""Real worker processes for the dispatch tests: started, read, and ended by their pids."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runguard_otel.demo.stage.dispatcher import Dispatcher
+
+AGENT = Path(__file__).with_name("dispatch_agent.py")
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass
+class Workers:
+    """Some workers of the same agent, and what their jobs did.
+
+    Args:
+        dispatcher: The server they registered with.
+        folder: Where steps, logs and the claims file are.
+        ids: The workers' ids at the dispatcher.
+    """
+
+    dispatcher: Dispatcher
+    folder: Path
+    ids: list[str] = field(default_factory=list)
+    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    def steps(self, what: str = "entered") -> list[dict[str, Any]]:
+        """The steps of that name so far."""
+        file = self.folder / "steps"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [step for line in lines if (step := json.loads(line))["step"] == what]
+
+    async def entered(self, count: int, timeout: float = 60) -> list[dict[str, Any]]:
+        """Wait until that many entrypoints have run."""
+        return await self.dispatcher.wait(
+            lambda: found if len(found := self.steps()) >= count else None, timeout
+        )
+
+    def process_of(self, worker_id: str) -> asyncio.subprocess.Process:
+        """The process that registered under that id: workers register in any order."""
+        (found,) = (
+            process
+            for n, process in enumerate(self.processes)
+            if worker_id in (self.folder / f"worker-{n}.log").read_text(encoding="utf-8")
+        )
+        return found
+
+    def finish(self) -> None:
+        """Let every running job end by itself."""
+        (self.folder / "stop").touch()
+
+    def log(self) -> str:
+        """What the workers and their jobs wrote to stderr."""
+        return "".join(
+            file.read_text(encoding="utf-8", errors="replace")
+            for file in sorted(self.folder.glob("worker-*.log"))
+        )
+
+
+@contextlib.asynccontextmanager
+async def workers(
+    folder: Path, count: int = 2, *, instrument: str = "module", **environment: str
+) -> AsyncIterator[Workers]:
+    """Start workers of ``tests/kit/dispatch_agent.py`` and wait until they are registered.
+
+    Args:
+        folder: A fresh directory.
+        count: How many workers.
+        instrument: Where the agent calls ``instrument()``: ``module``, ``main`` or ``no``.
+        **environment: More variables for them.
+    """
+    async with Dispatcher() as dispatcher:
+        here = Workers(dispatcher, folder)
+        given = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("RUNGUARD_", "OTEL_"))},
+            **dispatcher.environment,
+            "PYTHONPATH": str(REPOSITORY),
+            "RUNGUARD_CLAIMS_URL": f"sqlite://{folder}/claims.sqlite3",
+            "RG_STEPS": str(folder / "steps"),
+            "RG_STOP": str(folder / "stop"),
+            "RG_INSTRUMENT": instrument,
+            **environment,
+        }
+        try:
+            for n in range(count):
+                with (folder / f"worker-{n}.log").open("wb") as log:
+                    here.processes.append(
+                        await asyncio.create_subprocess_exec(
+                            sys.executable, str(AGENT), env=given, stdout=log, stderr=log
+                        )
+                    )
+            here.ids = await dispatcher.wait_workers(count)
+            yield here
+        except BaseException:
+            print(here.log())  # pytest shows it with the failure
+            raise
+        finally:
+            here.finish()
+            await asyncio.gather(*(_end(process) for process in here.processes))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.wait_for(process.wait(), 20)
+    except asyncio.TimeoutError:
+        process.kill()
+        await process.wait()
