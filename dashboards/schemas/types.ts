@@ -1,0 +1,20 @@
+// The types that become the schemas beside this file; see README.md.
+import type * as D from '@grafana/schema/dist/types/raw/dashboard/x/types.gen';
+import type * as bargauge from '@grafana/schema/dist/types/raw/composable/bargauge/panelcfg/x/types.gen';
+import type * as stat from '@grafana/schema/dist/types/raw/composable/stat/panelcfg/x/types.gen';
+import type * as table from '@grafana/schema/dist/types/raw/composable/table/panelcfg/x/types.gen';
+import type * as text from '@grafana/schema/dist/types/raw/composable/text/panelcfg/x/types.gen';
+import type * as timeseries from '@grafana/schema/dist/types/raw/composable/timeseries/panelcfg/x/types.gen';
+export type OurDashboard = Partial<D.Dashboard>;
+export type OurPanel = D.Panel;
+export type OurRowPanel = D.RowPanel;
+export type OurVariable = D.VariableModel;
+export type OurAnnotation = D.AnnotationQuery;
+export type OurLink = D.DashboardLink;
+export type OurField = D.FieldConfig;
+export type OurBarGaugeOptions = Partial<bargauge.Options>;
+export type OurStatOptions = Partial<stat.Options>;
+export type OurTableOptions = Partial<table.Options>;
+export type OurTextOptions = Partial<text.Options>;
+export type OurTimeSeriesOptions = Partial<timeseries.Options>;
+export type OurTimeSeriesField = Partial<timeseries.FieldConfig>;
