@@ -14,7 +14,10 @@ import typer
 
 __all__ = ["demo"]
 
-_NEEDED = ("pocketsphinx", "numpy", "av")
+_NEEDED = {
+    "pocketsphinx": "pip install 'runguard-otel[demo]'",
+    "livekit.local_inference": "pip install --upgrade livekit-agents (its voice detector)",
+}
 
 
 class StormName(str, Enum):
@@ -50,15 +53,13 @@ def demo(
     server are stand-ins, everything else is real. The exit code is 0 only if all guards tripped and
     every run with guards used less than the same run without.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        typer.echo(
-            f"the demo needs {', '.join(missing)}: pip install 'runguard-otel[demo]'", err=True
-        )
-        raise typer.Exit(2)
+    for module, remedy in _NEEDED.items():
+        if importlib.util.find_spec(module) is None:
+            typer.echo(f"the demo needs {module}: {remedy}", err=True)
+            raise typer.Exit(2)
     from rich.console import Console
 
-    from runguard_otel.demo.live import LiveView
+    from runguard_otel.demo.live import NARROW, LiveView
     from runguard_otel.demo.plain import PlainView
     from runguard_otel.demo.report import write_page
     from runguard_otel.demo.runs import Programme
@@ -86,6 +87,6 @@ def demo(
     else:
         # A pipe has no width; the table needs about a hundred columns to be read.
         wide = Console() if console.is_terminal else Console(width=110)
-        wide.print(ending(programme, judged))
+        wide.print(ending(programme, judged, narrow=wide.width < NARROW))
         wide.print(f"\nReport: {html}")
     sys.exit(0 if all(verdict.ok for verdict in judged) else 1)

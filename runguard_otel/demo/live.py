@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -16,9 +17,11 @@ from runguard_otel.demo.runs import ACTED, Programme, Run
 from runguard_otel.demo.verdict import explain
 from runguard_otel.demo.wire import Event
 
-__all__ = ["LiveView"]
+__all__ = ["NARROW", "LiveView"]
 
-_ROWS_AROUND = 18  # header, table frame and footer; the rest of the screen is for events
+_ROWS_AROUND = 19  # header, table frame and footer; the rest of the screen is for events
+NARROW = 100
+"""Below this many columns, tables do without frames."""
 _STATES = {"waiting": "dim", "starting": "yellow", "running": "cyan", "done": "green"}
 
 
@@ -33,7 +36,7 @@ class LiveView:
     def __init__(self, programme: Programme, console: Console) -> None:
         self._programme = programme
         self._console = console
-        self._lines: deque[Text] = deque(maxlen=40)
+        self._lines: deque[Text] = deque(maxlen=80)
 
     def __call__(self, run: Run, event: Event) -> None:
         """Hear one event."""
@@ -54,7 +57,7 @@ class LiveView:
 
     def _picture(self) -> RenderableType:
         height = max(4, self._console.size.height - _ROWS_AROUND)
-        lines = list(self._lines)[-height:]
+        lines = self._newest(height)
         return Group(
             Text("runguard-otel demo: every storm twice, same input", style="bold"),
             self._table(),
@@ -68,13 +71,30 @@ class LiveView:
             self._footer(),
         )
 
+    def _newest(self, height: int) -> list[Text]:
+        """As many of the last lines as fit once they are wrapped."""
+        width, left, chosen = max(20, self._console.size.width - 4), height, deque[Text]()
+        for line in reversed(self._lines):
+            left -= len(line.wrap(self._console, width))
+            if left < 0:
+                break
+            chosen.appendleft(line)
+        return list(chosen)
+
     def _table(self) -> Table:
-        table = Table(expand=True, pad_edge=False, header_style="bold")
+        narrow = self._console.size.width < NARROW
+        table = Table(
+            expand=True,
+            pad_edge=False,
+            header_style="bold",
+            box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
+            padding=(0, 0, 0, 1) if narrow else (0, 1),
+        )
         table.add_column("storm", no_wrap=True)
         table.add_column("guards", no_wrap=True)
         table.add_column("", no_wrap=True, min_width=8)
-        for title in ("LLM calls", "TTS chars", "STT streams", "joins", "agents", "rough cost"):
-            table.add_column(title, justify="right", no_wrap=True)
+        for title in ("LLM calls", "TTS chars", "STT sessions", "joins", "agents", "rough cost"):
+            table.add_column(title, justify="right", no_wrap=not narrow)
         for storm in self._programme.storms:
             for run in self._programme.pair(storm):
                 table.add_row(*self._row(run), end_section=run.guards)
@@ -93,7 +113,7 @@ class LiveView:
             used.jobs,
         )
         return [
-            Text("" if run.guards else run.storm.title),
+            Text("" if run.guards else run.storm.name),
             Text("on", style="bold green") + tripped if run.guards else Text("off"),
             Text(state, style=_STATES.get(run.state, "bold red")),
             *(str(n) if began and n else Text("-", style="dim") for n in figures),

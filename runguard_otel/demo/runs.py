@@ -30,7 +30,7 @@ class Run:
     error: str = ""
     events: list[Event] = field(default_factory=list)
     trips: list[dict[str, Any]] = field(default_factory=list)
-    curve: list[tuple[float, Decimal]] = field(default_factory=list)
+    curve: list[tuple[float, Used]] = field(default_factory=list)
     served: tuple[int, int] | None = None
     seconds: float = 0.0
     _totals: dict[int, Used] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Run:
             self.seconds = max(self.seconds, at)
         if event.kind == "used":
             self._totals[event.data["who"]] = Used.of(event.data)
-            self.curve.append((at, self.used.cost))
+            self.curve.append((at, self.used))
         elif event.kind == "served":
             had = self.served or (0, event.data["of"])
             # Two agents that understand one guest have not understood two guests.

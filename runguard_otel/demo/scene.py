@@ -19,6 +19,7 @@ class Storm:
         title: For people.
         guard: The guard it is meant to trip.
         story: What happens, in one sentence.
+        measure: What the chart shows over time: ``cost`` or a field of ``Used``.
         served: What the user must still get, as a noun; empty where that cannot be counted.
     """
 
@@ -26,6 +27,7 @@ class Storm:
     title: str
     guard: GuardName
     story: str
+    measure: str
     served: str = ""
 
 
@@ -35,6 +37,7 @@ STORMS: Final = (
         "Room reconnects",
         GuardName.ROOM_RECONNECT,
         "The network drops the agent every half second, and the agent joins again each time.",
+        "connections",
     ),
     Storm(
         "misfire",
@@ -42,6 +45,7 @@ STORMS: Final = (
         GuardName.VAD_MISFIRE,
         "A guest at a noisy table on speakerphone: echo, neighbours and babble between two "
         "bookings.",
+        "llm_calls",
         "bookings understood",
     ),
     Storm(
@@ -49,6 +53,7 @@ STORMS: Final = (
         "Duplicate jobs",
         GuardName.JOB_DISPATCH,
         "The same room is dispatched twice, to two real workers, and both are glad to help.",
+        "cost",
         "guests understood",
     ),
     Storm(
@@ -56,6 +61,7 @@ STORMS: Final = (
         "Track subscriptions",
         GuardName.TRACK_SUBSCRIBE,
         "A phone publishes its microphone eight times; a transcriber opens a stream per track.",
+        "stt_seconds",
         "sentences transcribed",
     ),
 )

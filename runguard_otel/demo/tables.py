@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from rich import box
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,20 +20,27 @@ __all__ = ["METERS", "as_data", "ending", "shown"]
 METERS: tuple[tuple[str, Callable[[Used], float]], ...] = (
     ("LLM calls", lambda u: u.llm_calls),
     ("TTS chars", lambda u: u.tts_characters),
-    ("STT seconds", lambda u: round(u.stt_seconds)),
+    ("STT secs", lambda u: round(u.stt_seconds)),
     ("STT sessions", lambda u: u.stt_sessions),
     ("joins", lambda u: u.connections),
     ("agents in the room", lambda u: u.jobs),
 )
 
 
-def ending(programme: Programme, judged: list[Verdict]) -> RenderableType:
-    """The table, a sentence per trip, and the verdicts."""
+def ending(programme: Programme, judged: list[Verdict], *, narrow: bool = False) -> RenderableType:
+    """The table, a sentence per trip, and the verdicts.
+
+    Args:
+        programme: What was played.
+        judged: The verdicts, in the order of the storms.
+        narrow: For less than a hundred columns.
+    """
     return Group(
         Text(),
-        _table(programme),
+        _table(programme, narrow),
         Text(),
         *_sentences(programme, judged),
+        _verdict(programme, judged),
         Text(),
         Text("Rough cost at list prices of what a team would use in place of the stand-ins:"),
         *(Text(f"  {note}", style="dim") for note in price_notes()),
@@ -78,8 +87,15 @@ def _figures(run: Run) -> dict[str, object]:
     }
 
 
-def _table(programme: Programme) -> Table:
-    table = Table(title="Same input, guards off and on", title_style="bold", title_justify="left")
+def _table(programme: Programme, narrow: bool) -> Table:
+    table = Table(
+        title="Same input, guards off and on",
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD if narrow else box.HEAVY_HEAD,
+        padding=(0, 0, 0, 1) if narrow else (0, 1),
+        pad_edge=not narrow,
+    )
     table.add_column("storm", no_wrap=True)
     table.add_column("guards", no_wrap=True)
     for title, _ in METERS:
@@ -89,7 +105,7 @@ def _table(programme: Programme) -> Table:
         off, on = programme.pair(storm)
         for run in (off, on):
             table.add_row(
-                "" if run.guards else storm.title,
+                "" if run.guards else storm.name,
                 Text("on", style="green") if run.guards else "off",
                 *(shown(read(run.used)) for _, read in METERS),
                 _cost(run.used.cost, off.used.cost if run.guards else None),
@@ -104,21 +120,32 @@ def _table(programme: Programme) -> Table:
 def _cost(cost: Decimal, compared: Decimal | None) -> str:
     if not compared:
         return f"${cost:.4f}"
-    return f"${cost:.4f} ({(cost - compared) / compared * 100:+.0f} %)"
+    return f"${cost:.4f} ({(cost - compared) / compared * 100:+.0f}%)"
 
 
-def _sentences(programme: Programme, judged: list[Verdict]) -> list[Text]:
-    lines = []
+def _verdict(programme: Programme, judged: list[Verdict]) -> Text:
+    off, on = programme.cost(False), programme.cost(True)
+    tripped = sum(any(programme.pair(v.storm)[1].trips) for v in judged)
+    guards = f"{tripped} of {len(judged)} guards tripped"
+    if all(verdict.ok for verdict in judged):
+        less = f"${off:.4f} without guards, ${on:.4f} with them"
+        return Text(f"OK: {guards}, every run with guards used less: {less}.", style="bold green")
+    failed = ", ".join(verdict.storm.name for verdict in judged if not verdict.ok)
+    return Text(f"NOT OK: {guards}; see the problems of {failed}.", style="bold red")
+
+
+def _sentences(programme: Programme, judged: list[Verdict]) -> list[RenderableType]:
+    lines: list[RenderableType] = []
     for verdict in judged:
         on = programme.pair(verdict.storm)[1]
-        for trip in on.trips:
-            head = Text(f"{trip['guard']} tripped after {trip['at']:.1f} s: ", style="bold")
-            lines.append(head + Text(explain(trip), style="not bold"))
+        lines.append(Text(verdict.storm.title, style="bold"))
+        said = [
+            Text(f"{trip['guard']} tripped after {trip['at']:.1f} s: {explain(trip)}")
+            for trip in on.trips
+        ]
         if on.served is not None:
-            lines.append(
-                Text(f"  {on.served[0]} of {on.served[1]} {verdict.storm.served}, as without it.")
-                if verdict.ok
-                else Text(f"  {on.served[0]} of {on.served[1]} {verdict.storm.served}.")
-            )
-        lines.extend(Text(f"  PROBLEM {problem}", style="red") for problem in verdict.problems)
+            said.append(Text(f"{on.served[0]} of {on.served[1]} {verdict.storm.served}."))
+        said.extend(Text(f"PROBLEM {problem}", style="red") for problem in verdict.problems)
+        lines.extend(Padding(text, (0, 0, 0, 2)) for text in said)
+        lines.append(Text())
     return lines

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -60,15 +62,16 @@ async def _play(run: Run, audience: Audience, folder: Path) -> None:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,  # so that it can be ended with all that it started
         )
         try:
             await asyncio.wait_for(_follow(run, process, events, audience), RUN_SECONDS)
         except asyncio.TimeoutError:
             run.error = f"did not end within {RUN_SECONDS} s"
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     if not run.error and not run.finished:
         run.error = f"ended with exit code {process.returncode}"
     if run.error:

@@ -110,12 +110,18 @@ def price_notes() -> list[str]:
     lines = []
     for name, price in _prices().items():
         rates = ", ".join(
-            f"${rate.normalize():f} per {_unit(int(price.per), meter)}"
+            f"${_usd(rate)} per {_unit(int(price.per), meter)}"
             for meter, rate in price.rates.items()
             if meter in _METERED
         )
         lines.append(f"{name}: {' '.join(PRICED_AS[name])}, {rates} (as of {price.day})")
     return lines
+
+
+def _usd(rate: Decimal) -> str:
+    """At least cents: ``0.40``, but ``0.0005``."""
+    plain = f"{rate.normalize():f}"
+    return plain if len(plain.partition(".")[2]) >= 2 else f"{rate:.2f}"
 
 
 def _unit(per: int, meter: str) -> str:

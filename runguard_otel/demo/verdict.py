@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runguard_otel.core.signatures import GuardName
 from runguard_otel.demo.runs import Programme, Run
 from runguard_otel.demo.scene import Storm
 
@@ -74,6 +75,8 @@ def judge(storm: Storm, off: Run, on: Run) -> Verdict:
 
 def explain(trip: dict[str, Any]) -> str:
     """A trip in one sentence: what was seen, in which time, and what was done."""
+    if trip["guard"] == GuardName.JOB_DISPATCH:
+        return f"a second job for a room whose agent is alive and well: {_done(trip)}."
     seen: dict[str, int] = {}
     for signature, _, detail in trip["evidence"]:
         kind = signature.partition(":")[2] or signature
@@ -83,8 +86,11 @@ def explain(trip: dict[str, Any]) -> str:
     what = what or f"{trip['count']} x {trip['signature']}"
     span = max((before for _, before, _ in trip["evidence"]), default=0.0)
     within = f" within {span:.1f} s" if span else ""
-    done = _DID.get(trip["action"], f"action: {trip['action']}")
-    return f"{what.replace('_', ' ')}{within} (limit {trip['threshold']}): {done}."
+    return f"{what.replace('_', ' ')}{within} (limit {trip['threshold']}): {_done(trip)}."
+
+
+def _done(trip: dict[str, Any]) -> str:
+    return _DID.get(trip["action"], f"action: {trip['action']}")
 
 
 def _word(run: Run) -> str:

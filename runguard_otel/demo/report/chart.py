@@ -1,4 +1,4 @@
-"""A storm on a time line: what both runs cost, and what the guards saw.
+"""A storm on a time line: what both runs used, and what the guards saw.
 
 The lines are an SVG that stretches with its box (strokes do not); labels and marks are HTML over
 it, so that they keep their size on a telephone.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from html import escape
 from typing import Final
 
@@ -18,9 +17,15 @@ __all__ = ["chart", "nice_ticks"]
 
 _WIDTH: Final = 1000
 _HEIGHT: Final = 300
-_LANE_ROOM: Final = 1.04  # of the highest cost: the line must not touch the frame
+_ROOM: Final = 1.04  # of the highest value: the line must not touch the frame
+_MEASURES: Final = {
+    "cost": "rough cost",
+    "connections": "times the agent joined the room",
+    "llm_calls": "LLM calls",
+    "stt_seconds": "seconds that recogniser streams were open",
+}
 
-Point = tuple[float, Decimal]
+Point = tuple[float, float]
 Scale = Callable[[float], float]
 
 
@@ -33,29 +38,33 @@ def nice_ticks(top: float, wanted: int = 4) -> list[float]:
     """
     raw = top / wanted
     magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
+    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.9)
     return [round(step * n, 10) for n in range(int(top / step * 1.0001) + 1)]
 
 
 def chart(off: Run, on: Run) -> str:
     """The figure of one storm, as HTML."""
     seconds = max(off.seconds, on.seconds, 1.0)
-    top = float(max([cost for run in (off, on) for _, cost in run.curve], default=Decimal(1)))
-    top = (top or 1.0) * _LANE_ROOM
+    curves = {run.guards: _curve(run) for run in (off, on)}
+    top = max((value for curve in curves.values() for _, value in curve), default=0.0)
+    top = (top or 1.0) * _ROOM
+    money = off.storm.measure == "cost"
 
     def x(at: float) -> float:
         return min(at, seconds) / seconds
 
-    def y(cost: float) -> float:
-        return 1 - cost / top
+    def y(value: float) -> float:
+        return 1 - value / top
 
+    values = [tick for tick in nice_ticks(top) if money or tick == int(tick)]
+    labels = [f"${tick:.2f}" if money else f"{tick:g}" for tick in values]
     grid = "".join(
-        f'<i class="grid" style="top:{100 * y(tick):.2f}%"><b>${tick:.{_digits(top)}f}</b></i>'
-        for tick in nice_ticks(top)
+        f'<i class="grid" style="top:{100 * y(tick):.2f}%"><b>{label}</b></i>'
+        for tick, label in zip(values, labels, strict=True)
     )
     axis = "".join(
         f'<span style="left:{100 * x(tick):.2f}%">{tick:g} s</span>'
-        for tick in nice_ticks(seconds)
+        for tick in nice_ticks(seconds, 5)
         if x(tick) < 0.97
     )
     trips = "".join(
@@ -63,9 +72,10 @@ def chart(off: Run, on: Run) -> str:
         f' title="{escape(trip["explanation"])}"><b>trip</b></i>'
         for trip in on.trips
     )
-    lines = _line("off", off.curve, seconds, x, y) + _line("on", on.curve, seconds, x, y)
+    lines = _line("off", curves[False], seconds, x, y) + _line("on", curves[True], seconds, x, y)
     return (
-        f'<figure><div class="plot" role="img" aria-label="{_summary(off, on)}">{grid}'
+        f"<figure><figcaption>{_MEASURES[off.storm.measure]}</figcaption>"
+        f'<div class="plot" role="img" aria-label="{_summary(off, on, curves)}">{grid}'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
         f"{lines}</svg>{trips}</div>"
         f'<div class="lane" aria-hidden="true">{_marks(on, x)}</div>'
@@ -74,14 +84,14 @@ def chart(off: Run, on: Run) -> str:
 
 
 def _line(name: str, curve: Sequence[Point], seconds: float, x: Scale, y: Scale) -> str:
-    """A step line: cost is what had been used at each moment."""
+    """A step line: what had been used at each moment."""
     if not curve:
         return ""
     path, last = f"M{0:.1f} {_HEIGHT * y(0):.1f}", 0.0
-    for at, cost in [*curve, (seconds, curve[-1][1])]:
+    for at, value in [*curve, (seconds, curve[-1][1])]:
         path += f"L{_WIDTH * x(at):.1f} {_HEIGHT * y(last):.1f}"
-        path += f"L{_WIDTH * x(at):.1f} {_HEIGHT * y(float(cost)):.1f}"
-        last = float(cost)
+        path += f"L{_WIDTH * x(at):.1f} {_HEIGHT * y(value):.1f}"
+        last = value
     return f'<path class="{name}" d="{path}" vector-effect="non-scaling-stroke"/>'
 
 
@@ -96,12 +106,17 @@ def _marks(on: Run, x: Scale) -> str:
     return "".join(seen)
 
 
-def _digits(top: float) -> int:
-    return 2 if top >= 0.04 else 3
+def _curve(run: Run) -> list[Point]:
+    measure = run.storm.measure
+    return [
+        (at, float(used.cost if measure == "cost" else getattr(used, measure)))
+        for at, used in run.curve
+    ]
 
 
-def _summary(off: Run, on: Run) -> str:
+def _summary(off: Run, on: Run, curves: dict[bool, list[Point]]) -> str:
+    last = {guards: curve[-1][1] if curve else 0.0 for guards, curve in curves.items()}
     return escape(
-        f"Cost over time: guards off ends at ${off.used.cost:.4f}, "
-        f"guards on at ${on.used.cost:.4f} after {max(off.seconds, on.seconds):.0f} seconds."
+        f"{_MEASURES[off.storm.measure]} over {max(off.seconds, on.seconds):.0f} seconds: "
+        f"{last[False]:g} with guards off, {last[True]:g} with guards on."
     )

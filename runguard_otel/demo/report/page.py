@@ -79,7 +79,7 @@ def _meters(off: Run, on: Run) -> str:
         f'<tr{_less(without, with_guards)}><th scope="row">{escape(name)}</th>'
         f"<td>{shown(without)}</td><td>{shown(with_guards)}</td></tr>"
         for name, without, with_guards in rows
-        if without or with_guards
+        if max(without, with_guards) > 1
     )
     body += (
         f'<tr{_less(float(off.used.cost), float(on.used.cost))}><th scope="row">rough cost</th>'

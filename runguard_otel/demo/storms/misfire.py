@@ -40,6 +40,7 @@ async def play(report: Report, guards: bool) -> None:
     await agent.open()
     report.ready()
     await agent.hear(track)
+    await agent.settle(GUEST)
     report.served(agent.understood(GUEST), of=len(GUEST))
     report.done(agent.used())
     await agent.close()

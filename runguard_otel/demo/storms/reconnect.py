@@ -83,6 +83,7 @@ async def play(report: Report, guards: bool) -> None:
         application = Application(server, report)
         report.ready()
         await application.join()
+        report.used(application.used())
         for n in range(1, DROPS + 1):
             await asyncio.sleep(PAUSE_SECONDS)
             report.input(f"the network drops every connection, {n} of {DROPS}")

@@ -24,6 +24,7 @@ BOOKED: Final = (
 )
 SORRY: Final = "I am sorry I did not catch that. Could you please say it again?"
 FRAMES_BETWEEN_REPORTS: Final = 25
+SETTLE_SECONDS: Final = 6.0
 
 
 def answer(words: str) -> str:
@@ -43,6 +44,7 @@ class Restaurant:
 
     def __init__(self, report: Report) -> None:
         self._report = report
+        self._asked = asyncio.Event()
         self.ear = Recogniser()
         self.model = ScriptedLLM(self._answer)
         self.voice = ScriptedTTS()
@@ -74,6 +76,18 @@ class Restaurant:
                 self._report.used(self.used())
             self._microphone.push(frame)
 
+    async def settle(self, sentences: Iterable[str]) -> None:
+        """Wait until ``sentences`` were understood, but not for long: a busy machine is slow."""
+        wanted = tuple(sentences)
+
+        async def all_understood() -> None:
+            while self.understood(wanted) < len(wanted):
+                self._asked.clear()
+                await self._asked.wait()
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(all_understood(), SETTLE_SECONDS)
+
     def understood(self, sentences: Iterable[str]) -> int:
         """How many of ``sentences`` reached the language model."""
         return sum(any(one in call for call in self.model.calls) for one in sentences)
@@ -97,5 +111,6 @@ class Restaurant:
         await self.ear.aclose()
 
     def _answer(self, words: str) -> str:
+        self._asked.set()
         self._report.note(f'LLM call {len(self.model.calls)}: "{words or "(nothing)"}"')
         return answer(words)

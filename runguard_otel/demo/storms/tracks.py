@@ -7,6 +7,7 @@ the transcriber of many tutorials: one recogniser stream per ``track_subscribed`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ __all__ = ["FLAPS", "Transcriber", "play"]
 ROOM: Final = "support-42"
 CALLER: Final = "caller"
 FLAPS: Final = 8
+FRAMES_BETWEEN_REPORTS: Final = 50
+SETTLE_SECONDS: Final = 6.0
 SPEED: Final = 2.5
 """The caller's audio arrives so much faster than it was spoken; nobody has time."""
 
@@ -41,6 +44,7 @@ class Transcriber:
         self.heard: list[str] = []
         self._ear = ear
         self._report = report
+        self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def subscribed(self, track: rtc.Track, *_: object) -> None:
@@ -58,7 +62,19 @@ class Transcriber:
         async for event in stream:
             if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT and event.alternatives[0].text:
                 self.heard.append(event.alternatives[0].text)
+                self._news.set()
                 self._report.note(f'heard {len(self.heard)}: "{event.alternatives[0].text}"')
+
+    async def heard_all(self, sentences: int) -> None:
+        """Wait for the last sentence to be decoded, but not for long."""
+
+        async def all_heard() -> None:
+            while len(self.heard) < sentences:
+                self._news.clear()
+                await self._news.wait()
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(all_heard(), SETTLE_SECONDS)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -97,13 +113,15 @@ async def play(report: Report, guards: bool) -> None:
             report.input(f"the caller's microphone is published, {n} of {FLAPS}")
             track = server.publish(ROOM, CALLER)
             await server.settle()
-            for frame in sentence:
+            for at, frame in enumerate(sentence):
+                if at % FRAMES_BETWEEN_REPORTS == 0:
+                    report.used(used())
                 server.push_audio(track, frame)
                 await asyncio.sleep(frame.duration / SPEED)
             server.unpublish(track)
             await server.settle()
             report.used(used())
-        await asyncio.sleep(0.5)  # the last sentence is being decoded
+        await transcriber.heard_all(FLAPS)
         report.served(len(transcriber.heard), of=FLAPS)
         report.done(used())
         await transcriber.close()

@@ -34,6 +34,7 @@ async def entrypoint(ctx: JobContext) -> None:
     agent = Restaurant(report)
     await agent.open()
     await agent.hear(await asyncio.to_thread(Soundtrack, CUES, SECONDS))
+    await agent.settle(GUEST)
     report.used(agent.used())
     report.served(agent.understood(GUEST), of=len(GUEST))
     await agent.close()
