@@ -15,9 +15,10 @@ from livekit import rtc
 from livekit.agents import Agent, AgentSession, APIConnectionError, llm, stt, tts
 from livekit.agents.metrics import LLMMetrics, TTSMetrics
 
-from runguard_otel.adapters.agents_v1 import usage
+from runguard_otel.adapters.agents_v1 import streams, usage
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import PatchSet
+from runguard_otel.core.ports import Usage
 from runguard_otel.cost.meter import Meter
 from runguard_otel.cost.metering import Rounding
 from runguard_otel.cost.pricebook import Price, PriceBook
@@ -51,6 +52,7 @@ BOOK = PriceBook(
         _price("llm", "scripted-llm", input_tokens=IN, output_tokens=OUT),
         _price("tts", "scripted-tts", characters=CHAR),
         _price("stt", "scripted-batch", audio_seconds=SECOND),
+        _price("stt", "scripted-stt", audio_seconds=SECOND),
         Price(
             "transport",
             "livekit-cloud",
@@ -69,15 +71,31 @@ SPEAKS = "metadata" in TTSMetrics.model_fields
 """The stage's voice needs 1.2; before, sessions of these tests are silent."""
 
 
+class CountingMeter(Meter):
+    """Remembers what it was told."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: list[Usage] = []
+
+    def used(self, usage: Usage) -> None:
+        self.seen.append(usage)
+        super().used(usage)
+
+
 class Desk:
     """The adapter installed over a real meter."""
 
     def __init__(self) -> None:
         self.recorder = MemoryRecorder()
-        self.meter = Meter(BOOK, self.recorder, plan="ship", session=usage.session_key)
-        services = Services(Settings.load(), self.recorder, usage=self.meter)
-        self.patches = PatchSet(usage.patches(services))
+        self.meter = CountingMeter(BOOK, self.recorder, plan="ship", session=usage.session_key)
+        self.services = Services(Settings.load(), self.recorder, usage=self.meter)
+        self.patches = PatchSet(usage.patches(self.services))
         self.patches.install()
+
+    def reports(self) -> int:
+        """Reports of streamed audio that reached the meter."""
+        return sum(one.streamed for one in self.meter.seen)
 
     def llm_is_exactly(self, model: ScriptedLLM) -> bool:
         expected = model.prompt_tokens * IN + model.completion_tokens * OUT
@@ -289,6 +307,44 @@ async def test_batch_recognition_costs_the_seconds_it_was_sent(desk: Desk) -> No
         expected = Decimal(str(round(ears.seconds, 6))) * SECOND
         await until(lambda: desk.meter.session_cost().stt == expected)
     assert len(ears.requests) == 2, "the second heard nothing, and is billed all the same"
+
+
+def heard_by(ears: ScriptedSTT) -> Decimal:
+    return Decimal(str(round(ears.seconds, 6)))
+
+
+@pytest.mark.parametrize("behind_adapter", [False, True])
+async def test_a_stream_is_billed_by_the_audio_pushed_and_not_again_by_its_report(
+    desk: Desk, behind_adapter: bool
+) -> None:
+    watch = PatchSet(streams.patches(desk.services))
+    watch.install()
+    ears, voice_detector = ScriptedSTT(), ScriptedVAD()
+    session = session_of(
+        ScriptedLLM(),
+        vad=voice_detector,
+        stt=stt.FallbackAdapter([ears]) if behind_adapter else ears,
+    )
+    microphone = ScriptedAudioInput()
+    session.input.audio = microphone
+    try:
+        async with aclosing(session):
+            await session.start(Agent(instructions="be brief"))
+            await until(lambda: bool(ears.streams))
+            microphone.push_silence(3.0)
+            await until(lambda: round(ears.seconds, 6) == 3)
+            heard = stt.RecognitionUsage(audio_duration=3.0)
+            kind = stt.SpeechEventType.RECOGNITION_USAGE
+            ears.send(stt.SpeechEvent(type=kind, request_id="x", recognition_usage=heard))
+            await until(lambda: desk.reports() == 1)
+        # Closing, the session pushes some silence to get the last words out: billed like the rest.
+        await until(lambda: round(desk.meter.session_cost().stt, 6) == heard_by(ears) * SECOND)
+    finally:
+        watch.undo()
+    assert desk.reports() == 1, "the report arrived, and was not billed again"
+    assert heard_by(ears) >= 3
+    assert round(desk.meter.session_cost().stt, 6) == heard_by(ears) * SECOND
+    assert not desk.meter.session_cost().unpriced
 
 
 async def test_the_same_metrics_object_counts_once_however_often_it_arrives(desk: Desk) -> None:
