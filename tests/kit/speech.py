@@ -24,6 +24,8 @@ from runguard_otel.demo.stage.models import (
 from runguard_otel.settings import Settings
 from tests.kit.recorder import Event, MemoryRecorder
 
+HAS_PREFLIGHT = hasattr(stt.SpeechEventType, "PREFLIGHT_TRANSCRIPT")  # since 1.2
+
 
 async def settle(rounds: int = 300) -> None:
     """Let everything that is ready run. Endpointing is set to zero, so no clock is needed."""
@@ -104,6 +106,8 @@ class Call:
             **options,
         }
         known = inspect.signature(AgentSession.__init__).parameters
+        if "preemptive_generation" in known:
+            settings.setdefault("preemptive_generation", True)  # the default since 1.5
         if "aec_warmup_duration" in known:
             settings["aec_warmup_duration"] = None  # else nothing interrupts the first sentence
         if "session_close_transcript_timeout" in known:
@@ -139,9 +143,9 @@ class Call:
 
     async def commit(self) -> None:
         """The user lets go of the button."""
-        options: dict[str, Any] = {"transcript_timeout": 0.01}
-        if "stt_flush_duration" in inspect.signature(self.session.commit_user_turn).parameters:
-            options["stt_flush_duration"] = 0.0
+        known = inspect.signature(self.session.commit_user_turn).parameters
+        wanted = {"transcript_timeout": 0.01, "stt_flush_duration": 0.0}
+        options: dict[str, Any] = {k: v for k, v in wanted.items() if k in known}
         done: Any = self.session.commit_user_turn(**options)
         if asyncio.isfuture(done):
             await done

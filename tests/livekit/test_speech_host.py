@@ -31,7 +31,7 @@ TARGETS: list[tuple[type, str]] = [
     (tts.ChunkedStream, "__init__"),
     (AgentSession, "start"),
     (AgentSession, "_update_agent_state"),
-    (AgentSession, "_aclose_impl"),
+    (AgentSession, "_aclose_impl" if hasattr(AgentSession, "_aclose_impl") else "aclose"),
 ]
 
 
@@ -125,13 +125,15 @@ async def test_with_a_realtime_model_nothing_is_suppressed_or_vetoed() -> None:
         async with call() as c:
             activity: Any = c.session._activity
             activity._rt_session = mock.MagicMock()
-            turn = SimpleNamespace(new_transcript="", skip_reply=False)
+            turn = SimpleNamespace(new_transcript="", skip_reply=False, transcript_confidence=None)
             try:
                 await c.hear(final("uh", 0.05))
                 assert c.transcribed == ["uh"]
                 for _ in range(5):
                     await c.hear(final("", 0.0))
-                activity._new_turns_blocked = True  # as far as an empty turn gets without a model
+                activity._new_turns_blocked = activity._draining = activity._scheduling_paused = (
+                    True  # as far as an empty turn gets without a model
+                )
                 activity.on_end_of_turn(turn)
                 vetoed = [turn.skip_reply]
                 activity._rt_session = None
@@ -140,26 +142,25 @@ async def test_with_a_realtime_model_nothing_is_suppressed_or_vetoed() -> None:
                 assert vetoed == [False, True]
             finally:
                 activity._rt_session = None
-                activity._new_turns_blocked = False
+                activity._new_turns_blocked = activity._draining = False
+                activity._scheduling_paused = False
             assert c.vad.thresholds == (0.5, 0.35)
     assert set(guarded.outcomes) == {"observed"}
     assert [t.action for t in guarded.recorder.trips] == ["none"]
 
 
-def test_results_are_judged_within_twenty_microseconds() -> None:
-    """The cost of our part of the final-result path, the recorder left out; prints the median."""
-    from runguard_otel.core.similarity import WordIndex, tokens
+def test_results_are_judged_within_microseconds() -> None:
+    """Our part of the final-result path, with a remembering recorder; prints the median."""
 
     async def measure() -> list[float]:
         with Guarded() as guarded:
-            async with call() as c:
-                for _ in range(400):
+            async with call(turn_detection="manual") as c:
+                for _ in range(200):
                     c.stt.send(final("a table for two at eight please"))  # type: ignore[attr-defined]
-                    await settle(12)
+                    await settle(20)
             return sorted(v for name, v, _ in guarded.recorder.values if "duration" in name)
 
     values = asyncio.run(measure())
     median = values[len(values) // 2]
     print(f"final-result path: median {median * 1e6:.1f} us of {len(values)} (goal 20)")
-    assert WordIndex(tokens("x")).containment(["x"]) == 1
     assert median < 100e-6, "five times the goal: a defect, not a busy machine"

@@ -15,7 +15,7 @@ from runguard_otel.demo.stage.models import (
     interim,
     preflight,
 )
-from tests.kit.speech import Call, Guarded, call, settle, until
+from tests.kit.speech import HAS_PREFLIGHT, Call, Guarded, call, settle, until
 
 pytestmark = pytest.mark.livekit
 
@@ -92,7 +92,7 @@ HEALTHY: list[Callable[[Call], Awaitable[None]]] = [
     one_word_answers,
     a_soft_spoken_user_once,
     empty_results_between_sentences,
-    preemptive_generations_of_one_turn,
+    *([preemptive_generations_of_one_turn] if HAS_PREFLIGHT else []),
     routine_idle_reconnects_of_the_stt,
 ]
 
@@ -163,6 +163,7 @@ async def test_barge_in_with_own_words_interrupts_the_agent() -> None:
     assert guarded.kinds == []
 
 
+@pytest.mark.skipif(not hasattr(AgentSession, "run"), reason="1.0 has no AgentSession.run")
 async def test_a_text_only_session_is_left_alone() -> None:
     model = ScriptedLLM()
     with Guarded() as guarded:

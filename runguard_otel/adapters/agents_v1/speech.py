@@ -154,9 +154,10 @@ class _Gate:
         forward = event
         if acts and decision.verdict is Verdict.SUPPRESS:
             _forget_guesses(recognition)
+            if best is None or text:
+                _received(recognition)
             if best is None:
                 # The host takes `alternatives[0]` unasked: this one would end recognition for good.
-                _received(recognition)
                 forward = None
             elif text:
                 forward = _changed(event, alternatives=[_changed(best, text="")])
@@ -212,7 +213,10 @@ def _forget_guesses(recognition: Any) -> None:
 
 
 def _received(recognition: Any) -> None:
-    """A manual commit need not wait any longer."""
+    """A manual commit need not wait any longer: there was a result, though it is kept back.
+
+    Before 1.6 the host would not say so for a blank one.
+    """
     received = getattr(recognition, "_final_transcript_received", None)
     if received is not None:
         received.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from livekit import rtc
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, llm, tts
 
 from runguard_otel.demo.stage.audio import SAMPLE_RATE
@@ -77,8 +78,14 @@ class ScriptedLLM(llm.LLM[Any]):
 
 
 class _SpokenText(tts.ChunkedStream):
-    async def _run(self, output_emitter: Any) -> None:
+    async def _run(self, output_emitter: Any = None) -> None:
         voice: Any = self._tts
+        if output_emitter is None:  # 1.0
+            audio = voice.audio_of(self._input_text)
+            frame = rtc.AudioFrame(audio, SAMPLE_RATE, 1, len(audio) // 2)
+            said = tts.SynthesizedAudio(frame=frame, request_id="scripted", is_final=True)
+            self._event_ch.send_nowait(said)
+            return
         output_emitter.initialize(
             request_id="scripted", sample_rate=SAMPLE_RATE, num_channels=1, mime_type="audio/pcm"
         )
@@ -87,7 +94,7 @@ class _SpokenText(tts.ChunkedStream):
 
 
 class ScriptedTTS(tts.TTS[Any]):
-    """A voice that says nothing, takes its time and counts characters (1.2 and newer).
+    """A voice that says nothing, takes its time and counts characters.
 
     Args:
         seconds_per_character: How long a character takes to say; 0.06 is a calm speaker.
