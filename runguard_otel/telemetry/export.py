@@ -97,7 +97,11 @@ def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
     for name in exporters:
         exporter: MetricExporter
         if name == "otlp":
-            exporter = _otlp("metrics", preferred_temporality=cumulative())
+            try:
+                exporter = _otlp("metrics", preferred_temporality=cumulative())
+            except (ImportError, ValueError) as error:
+                logger.warning("no OTLP export of metrics: %s", error)
+                continue
         elif name == "console":
             exporter = ConsoleMetricExporter(preferred_temporality=cumulative())
         else:
@@ -142,7 +146,10 @@ def tracer_provider() -> TracerProvider:
     names = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
     for name in (n.strip() for n in names.split(",")):
         if name == "otlp":
-            provider.add_span_processor(BatchSpanProcessor(_otlp("traces")))
+            try:
+                provider.add_span_processor(BatchSpanProcessor(_otlp("traces")))
+            except (ImportError, ValueError) as error:
+                logger.warning("no OTLP export of spans: %s", error)
         elif name == "console":
             provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
         else:
@@ -157,6 +164,8 @@ def _otlp(signal: str, **arguments: Any) -> Any:
         or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
         or "grpc"
     )
+    if protocol not in ("grpc", "http/protobuf"):
+        raise ValueError(f"OTLP protocol {protocol!r} is not known (grpc, http/protobuf)")
     if protocol == "http/protobuf":
         if signal == "metrics":
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter

@@ -227,6 +227,20 @@ def test_otlp_is_cumulative_and_has_an_instance_of_its_own(
     assert len(resource["service.instance.id"]) == 36
 
 
+def test_a_protocol_nobody_speaks_is_said_and_costs_the_export_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon")
+    telemetry = build(Settings.load())
+    telemetry.start_worker()
+    telemetry.recorder.event("room_reconnect", Outcome.ALLOWED, SUBJECT)
+    assert telemetry.hub_address is not None
+    assert telemetry.snapshot()["signatures"] == {"room_reconnect": {"allowed": 1}}
+    assert caplog.text.count("carrier-pigeon") == 2  # metrics, spans: once each
+    telemetry.shutdown()
+
+
 def test_a_dead_collector_costs_nothing_and_counts_are_right_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,7 +13,7 @@ from livekit.agents import AgentServer, JobContext, JobExecutorType
 from livekit.agents.ipc.job_proc_lazy_main import _JobProc
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from runguard_otel.adapters.agents_v1 import hub
@@ -188,6 +188,26 @@ async def test_livekits_own_spans_are_exported_when_asked_and_nobody_has_a_provi
     assert job is not None
     assert parent.span_id == job.span_id
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def test_livekits_own_redaction_strips_our_names_and_leaves_the_hash() -> None:
+    """Through a provider LiveKit was told to redact, whatever the environment says."""
+    from livekit.agents import telemetry as livekit_telemetry
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    before = livekit_telemetry.tracer._tracer_provider
+    livekit_telemetry.set_tracer_provider(provider, allow_pii=False)
+    try:
+        telemetry = build(Settings.load())
+        subject = Subject(room="Room-Anna", participant="anna@example.org")
+        telemetry.recorder.event("room_reconnect", Outcome.ALLOWED, subject)
+    finally:
+        livekit_telemetry.tracer.set_provider(before)
+    (span,) = exporter.get_finished_spans()
+    assert (span.attributes or {})["runguard.room.hash"]
+    assert "anna" not in span.to_json().lower()
 
 
 async def test_a_registered_worker_opens_hub_and_metrics_and_closes_them() -> None:
