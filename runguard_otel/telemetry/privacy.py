@@ -6,6 +6,7 @@ which LiveKit's redaction strips, next to a salted hash that still groups the sp
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import os
@@ -17,6 +18,7 @@ from runguard_otel.core.verdict import Subject
 __all__ = ["Privacy", "pii_allowed"]
 
 _HASH_HEX_DIGITS = 16
+_REMEMBERED = 1024  # a job has a handful of subjects, each in many events
 
 
 def pii_allowed() -> bool:
@@ -46,6 +48,7 @@ class Privacy:
         else:
             self._key = secrets.token_bytes(32)
         self._names = pii_allowed()
+        self._attributes = functools.lru_cache(_REMEMBERED)(self._attributes_of)
 
     def hash(self, name: str) -> str:
         """The same short word for the same name; ``""`` for no name."""
@@ -55,7 +58,10 @@ class Privacy:
         return digest.hexdigest()[:_HASH_HEX_DIGITS]
 
     def span_attributes(self, subject: Subject) -> dict[str, AttributeValue]:
-        """What a span says about whom it happened to."""
+        """What a span says about whom it happened to. Shared: do not change it."""
+        return self._attributes(subject)
+
+    def _attributes_of(self, subject: Subject) -> dict[str, AttributeValue]:
         found: dict[str, AttributeValue] = {}
         if subject.room:
             found["runguard.room.hash"] = self.hash(subject.room)

@@ -13,6 +13,8 @@ from runguard_otel.telemetry.series import allowed
 
 __all__ = ["Tally"]
 
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
 _MAX_SERIES = 4096
 _MAX_TRIPS = 50
 
@@ -21,7 +23,8 @@ class Tally:
     """Sums per series, bounded. Counts the same whether or not any exporter exists."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._sums: dict[Key, float] = {}
+        self._keys: dict[Key, Key] = {}  # as given -> as counted
         self._trips: deque[dict[str, Any]] = deque(maxlen=_MAX_TRIPS)
         self._lock = threading.Lock()  # held for one dictionary operation
 
@@ -29,7 +32,12 @@ class Tally:
         """Add to one series; histograms count their observations."""
         if METRICS[name].kind is Kind.HISTOGRAM:
             value = 1
-        key = (name, tuple(allowed(name, attributes)))
+        given = (name, tuple(attributes.items()))
+        key = self._keys.get(given)
+        if key is None:
+            key = (name, tuple(allowed(name, attributes)))
+            if len(self._keys) < _MAX_SERIES:
+                self._keys[given] = key
         with self._lock:
             if key in self._sums or len(self._sums) < _MAX_SERIES:
                 self._sums[key] = self._sums.get(key, 0) + value
