@@ -92,12 +92,13 @@ class LiveView:
         )
         table.add_column("storm", no_wrap=True)
         table.add_column("guards", no_wrap=True)
-        table.add_column("", no_wrap=True, min_width=8)
-        for title in ("LLM calls", "TTS chars", "STT sessions", "joins", "agents", "rough cost"):
-            table.add_column(title, justify="right", no_wrap=not narrow)
+        table.add_column("", no_wrap=True, min_width=8)  # the state
+        for title in ("LLM calls", "TTS chars", "STT sessions", "joins", "agents", "cost"):
+            widest = len("$0.0000") if title == "cost" else max(map(len, title.split()))
+            table.add_column(title, justify="right", no_wrap=not narrow, min_width=widest)
         for storm in self._programme.storms:
             for run in self._programme.pair(storm):
-                table.add_row(*self._row(run), end_section=run.guards)
+                table.add_row(*self._row(run), end_section=run.guards and not narrow)
         return table
 
     @staticmethod

@@ -23,7 +23,7 @@ METERS: tuple[tuple[str, Callable[[Used], float]], ...] = (
     ("STT secs", lambda u: round(u.stt_seconds)),
     ("STT sessions", lambda u: u.stt_sessions),
     ("joins", lambda u: u.connections),
-    ("agents in the room", lambda u: u.jobs),
+    ("agents", lambda u: u.jobs),
 )
 
 
@@ -108,12 +108,17 @@ def _table(programme: Programme, narrow: bool) -> Table:
                 "" if run.guards else storm.name,
                 Text("on", style="green") if run.guards else "off",
                 *(shown(read(run.used)) for _, read in METERS),
-                _cost(run.used.cost, off.used.cost if run.guards else None),
+                _cost(run.used.cost, off.used.cost if run.guards and not narrow else None),
                 end_section=run.guards,
             )
     off_cost, on_cost = programme.cost(False), programme.cost(True)
     table.add_row("all", "off", *("" for _ in METERS), _cost(off_cost, None))
-    table.add_row("", Text("on", style="green"), *("" for _ in METERS), _cost(on_cost, off_cost))
+    table.add_row(
+        "",
+        Text("on", style="green"),
+        *("" for _ in METERS),
+        _cost(on_cost, None if narrow else off_cost),
+    )
     return table
 
 
