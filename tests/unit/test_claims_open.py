@@ -1,0 +1,94 @@
+"""From a URL to a registry: every mistake has a message for people, none shows a secret."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from typing import Any
+
+import pytest
+
+from runguard_otel.claims.open import SCHEMES, backend_of, open_registry
+from runguard_otel.errors import SettingsError
+from runguard_otel.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+
+def opened(url: str) -> Any:
+    return open_registry(url, Settings())
+
+
+def test_empty_means_the_hosts_file_and_sqlite_paths_are_absolute() -> None:
+    assert opened("")._path.name == "claims.sqlite3"
+    assert str(opened("sqlite:///var/lib/a%20b/claims.db")._path) == "/var/lib/a b/claims.db"
+    assert str(opened("sqlite:////var/lib/claims.db")._path) == "/var/lib/claims.db"
+
+
+def test_memory_of_one_name_is_shared_in_the_process() -> None:
+    assert opened("memory://x")._store is opened("memory://x")._store
+    assert opened("memory://x")._store is not opened("memory://y")._store
+
+
+@pytest.mark.parametrize("url", ["mysql://user:hunter2@db/x", "nonsense", "://"])
+def test_an_unknown_scheme_names_the_allowed_ones_and_no_password(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        opened(url)
+    assert all(f"{scheme}://" in str(caught.value) for scheme in SCHEMES)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite://claims.db", "sqlite:///"])
+def test_a_sqlite_url_without_an_absolute_path_is_explained(url: str) -> None:
+    if url == "sqlite://":
+        assert opened(url)._path.name == "claims.sqlite3"
+        return
+    with pytest.raises(SettingsError, match="three slashes"):
+        opened(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [
+        ("postgresql://u:hunter2@db/x", "postgres", "runguard-otel[postgres]"),
+        ("dynamodb://claims?region=eu-west-1", "dynamodb", "runguard-otel[dynamodb]"),
+    ],
+)
+def test_a_missing_extra_says_what_to_install(
+    url: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"runguard_otel.claims.{module}"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
+    with pytest.raises(SettingsError) as caught:
+        opened(url)
+    assert f"pip install '{extra}'" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_backend_is_imported_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    real = builtins.__import__
+
+    def watch(name: str, *args: Any, **kwargs: Any) -> Any:
+        imported.append(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", watch)
+    opened("memory://z")
+    assert not [n for n in imported if n.split(".")[0] in ("redis", "psycopg", "aiobotocore")]
+
+
+@pytest.mark.parametrize(
+    ("url", "backend"),
+    [
+        ("", "sqlite"),
+        ("sqlite:///x", "sqlite"),
+        ("memory://", "memory"),
+        ("rediss+cluster://h", "redis"),
+        ("postgres://h", "postgres"),
+        ("dynamodb://t", "dynamodb"),
+    ],
+)
+def test_the_backend_is_a_metric_label(url: str, backend: str) -> None:
+    assert backend_of(url) == backend
