@@ -22,7 +22,7 @@ __all__ = ["NARROW", "LiveView"]
 _ROWS_AROUND = 19  # header, table frame and footer; the rest of the screen is for events
 NARROW = 100
 """Below this many columns, tables do without frames."""
-_STATES = {"waiting": "dim", "starting": "yellow", "running": "cyan", "done": "green"}
+_STATES = {"waits": "dim", "boots": "yellow", "running": "cyan", "done": "green"}
 
 
 class LiveView:
@@ -92,7 +92,7 @@ class LiveView:
         )
         table.add_column("storm", no_wrap=True)
         table.add_column("guards", no_wrap=True)
-        table.add_column("", no_wrap=True, min_width=8)  # the state
+        table.add_column("", no_wrap=True, min_width=6)  # the state
         for title in ("LLM calls", "TTS chars", "STT sessions", "joins", "agents", "cost"):
             widest = len("$0.0000") if title == "cost" else max(map(len, title.split()))
             table.add_column(title, justify="right", no_wrap=not narrow, min_width=widest)

@@ -22,11 +22,12 @@ class Run:
     Args:
         storm: Which storm.
         guards: Whether the guards are on.
+        state: ``waits``, ``boots``, ``running``, ``done`` or ``failed``.
     """
 
     storm: Storm
     guards: bool
-    state: str = "waiting"
+    state: str = "waits"
     error: str = ""
     events: list[Event] = field(default_factory=list)
     trips: list[dict[str, Any]] = field(default_factory=list)

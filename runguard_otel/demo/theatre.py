@@ -52,7 +52,7 @@ async def _play(run: Run, audience: Audience, folder: Path) -> None:
     stem = folder / run.name.replace(" ", "-")
     events, log = stem.with_suffix(".jsonl"), stem.with_suffix(".log")
     events.touch()
-    run.state = "starting"
+    run.state = "boots"
     command = ("-m", "runguard_otel.demo.storms", *run.name.split(" "))
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

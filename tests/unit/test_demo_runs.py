@@ -136,7 +136,7 @@ def test_a_run_that_failed_or_never_ended_is_a_problem() -> None:
     off, on = programme.pair(storm("misfire"))
     on.error = "ended with exit code 1"
     assert "exit code 1" in only(programme).problems[0]
-    on.error, off.state = "", "waiting"
+    on.error, off.state = "", "waits"
     assert only(programme).problems == ("it was not played to the end",)
 
 
