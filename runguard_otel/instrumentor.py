@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,  # the package is untyped and re-exports nothing
+)
 
 from runguard_otel.adapters.patching import PatchReport, PatchSet
 from runguard_otel.core.verdict import Trip
@@ -186,6 +188,9 @@ def _compose(
         use_meter(meter)
         services = Services(settings, recorder, lifecycle=telemetry, usage=meter)
         services.on_close.append(lambda: use_meter(None))
+        settle = (lambda: meter.settle(force=True), recorder.settle)
+        services.before_flush.extend(settle)
+        services.on_close.append(services.settle)
         services.claims = ClaimDesk(settings, lambda: services.worker)
         patches = PatchSet(agents_v1.patches(services))
         patches.install()

@@ -108,6 +108,10 @@ class Transcriber:
         async for _ in stream:
             pass
 
+    async def heard(self, tracks: int) -> None:
+        """Wait until audio of so many tracks has been pushed."""
+        await until(lambda: len(self.frames) >= tracks, what="audio of the new track")
+
     async def aclose(self) -> None:
         for task in self.tasks:
             task.cancel()
@@ -122,9 +126,7 @@ async def flap(name: str, times: int) -> tuple[Transcriber, int]:
     async with Speaker(name, "alice") as alice:
         for wanted in range(1, times + 1):
             await alice.publish()
-            await until(
-                lambda n=wanted: len(transcriber.frames) >= n, what="audio of the new track"
-            )
+            await transcriber.heard(wanted)
             if wanted < times:
                 await alice.unpublish()
         opened = len(transcriber.stt.streams)

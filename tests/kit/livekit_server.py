@@ -51,7 +51,7 @@ async def server_api() -> AsyncIterator[api.LiveKitAPI]:
     try:
         yield client
     finally:
-        await client.aclose()  # type: ignore[no-untyped-call]
+        await client.aclose()
 
 
 async def participants(client: api.LiveKitAPI, room: str) -> list[api.ParticipantInfo]:

@@ -11,7 +11,12 @@ pytestmark = pytest.mark.unit
 
 def test_the_least_recently_used_key_is_forgotten_first_and_counted() -> None:
     built: list[str] = []
-    bounded: BoundedMap[str, list[str]] = BoundedMap(lambda k: built.append(k) or [k], max_keys=2)
+
+    def build(key: str) -> list[str]:
+        built.append(key)
+        return [key]
+
+    bounded = BoundedMap(build, max_keys=2)
     first = bounded.get("a")
     bounded.get("b")
     assert bounded.get("a") is first

@@ -63,6 +63,7 @@ def patches(services: Services) -> list[Patch]:
             return result
         finally:
             with shield(recorder, "_JobProc._run_job_task"):
+                services.settle()
                 outcome = _outcome(instance) if returned else "crashed"
                 lifecycle.job_ended(_job_id(instance), outcome)
                 await _in_thread(recorder, lambda: lifecycle.flush(FLUSH_SECONDS), FLUSH_SECONDS)

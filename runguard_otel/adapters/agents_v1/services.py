@@ -26,6 +26,7 @@ class Services:
         lifecycle: Told when worker and jobs begin and end; ``None``: nobody.
         usage: Where to report what was used, so that it is priced; ``None``: nowhere.
         claims: The right to serve rooms; ``None``: every job may.
+        before_flush: What a job must run at its end, before its telemetry is flushed.
         on_close: What ``uninstrument()`` must run after the patches are gone, last first.
     """
 
@@ -35,7 +36,14 @@ class Services:
     lifecycle: Lifecycle | None = None
     usage: UsagePort | None = None
     claims: ClaimsPort | None = None
+    before_flush: list[Callable[[], None]] = field(default_factory=list)
     on_close: list[Callable[[], None]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Run what stands in ``before_flush``."""
+        for step in self.before_flush:
+            with shield(self.recorder, "settle"):
+                step()
 
     def close(self) -> None:
         """Run what the adapter modules left in ``on_close``."""
