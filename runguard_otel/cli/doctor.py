@@ -9,7 +9,6 @@ import time
 import uuid
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -157,7 +156,19 @@ def _claims() -> Finding:
 
 
 def _telemetry() -> list[Finding]:
-    from runguard_otel.telemetry.export import describe
+    from runguard_otel.telemetry.export import metric_exporters, nothing_configured
+    from runguard_otel.telemetry.providers import sdk_disabled, traces_wanted
 
-    lines: dict[str, Any] = describe(Settings.load())
-    return [Finding(f"telemetry: {name}", "ok", str(text)) for name, text in lines.items()]
+    if sdk_disabled():
+        return [Finding("telemetry", "note", "OTEL_SDK_DISABLED: guards act, nothing is emitted")]
+    exporters = metric_exporters()
+    port = Settings.load().metrics_port
+    if port == 0 and not exporters:
+        metrics = Finding("metrics", "note", "off (RUNGUARD_METRICS_PORT=0): nobody sees a trip")
+    elif nothing_configured():
+        where = f"port {port}" if port else "port 9464, or the next free one"
+        metrics = Finding("metrics", "ok", f"each worker serves /metrics on loopback, {where}")
+    else:
+        metrics = Finding("metrics", "ok", f"{', '.join(exporters) or 'none'} (OTEL_* variables)")
+    own = "exported by us over OTLP" if traces_wanted() else "LiveKit's provider, or the global one"
+    return [metrics, Finding("spans", "ok", own)]
