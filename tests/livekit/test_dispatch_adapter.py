@@ -1,0 +1,338 @@
+"""The dispatch patches on LiveKit's own classes, in this process, with claims in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from livekit.agents import JobRequest
+from livekit.agents.ipc.job_proc_lazy_main import _JobProc
+from livekit.protocol import agent, models
+
+from runguard_otel.adapters.agents_v1 import dispatch
+from runguard_otel.adapters.agents_v1.claim_reports import facts_of
+from runguard_otel.adapters.agents_v1.job_entry import Entry
+from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.patching import PatchSet
+from runguard_otel.claims.current import current_claim
+from runguard_otel.claims.desk import ClaimDesk
+from runguard_otel.claims.key import claim_key
+from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
+from runguard_otel.claims.registry import Holder, RegistryUnavailable
+from runguard_otel.core.verdict import Mode
+from runguard_otel.settings import Settings
+from tests.kit.recorder import MemoryRecorder
+
+pytestmark = pytest.mark.livekit
+
+
+QUICK = {"claims_ttl_seconds": 2.0, "claims_heartbeat_seconds": 0.5}
+
+
+class Bench:
+    """Patched LiveKit classes over claims in memory; one per simulated process."""
+
+    def __init__(self, store: MemoryStore, **settings: Any) -> None:
+        self.down = False
+        self.recorder = MemoryRecorder()
+        self.services = Services(Settings.load(**settings), self.recorder)
+        self.registry = Switchable(store, self)
+        self.services.claims = ClaimDesk(
+            self.services.settings, lambda: self.services.worker, lambda *_: self.registry
+        )
+        self.patches = PatchSet(dispatch.patches(self.services))
+        self.answers: list[str] = []
+
+    def __enter__(self) -> Bench:
+        self.patches.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.patches.undo()
+        self.services.close()
+
+    def request(self, job: agent.Job, fails: BaseException | None = None) -> JobRequest:
+        async def on_reject(terminate: bool) -> None:
+            self.answers.append(f"rejected, terminate={terminate}")
+
+        async def on_accept(arguments: Any) -> None:
+            if fails is not None:
+                raise fails
+            self.answers.append("accepted")
+
+        return JobRequest(job=job, on_reject=on_reject, on_accept=on_accept)
+
+
+class Switchable(MemoryRegistry):
+    def __init__(self, store: MemoryStore, bench: Bench) -> None:
+        super().__init__(store)
+        self._bench = bench
+
+    async def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        if self._bench.down:
+            raise RegistryUnavailable("down")
+        return await super().acquire(*args, **kwargs)
+
+
+class Context:
+    """What the claim needs of a JobContext."""
+
+    def __init__(self, job: agent.Job, fake: bool = False) -> None:
+        self.job = job
+        self._info = SimpleNamespace(fake_job=fake, url="ws://livekit.test")
+        self.callbacks: list[Any] = []
+        self.reasons: list[str] = []
+
+    def add_shutdown_callback(self, callback: Any) -> None:
+        assert callback.__code__.co_argcount == 1  # LiveKit reads it
+        self.callbacks.append(callback)
+
+    def shutdown(self, reason: str = "") -> None:
+        self.reasons.append(reason)
+
+    async def end(self) -> None:
+        for callback in self.callbacks:
+            await callback("over")
+
+
+def job(job_id: str, room: str = "room-a", agent_name: str = "") -> agent.Job:
+    return agent.Job(id=job_id, agent_name=agent_name, room=models.Room(name=room, sid="RM_1"))
+
+
+async def run_job(context: Context) -> list[int]:
+    """Run an entrypoint as `_JobProc` would; the tokens it saw, empty if it never ran."""
+    ran: list[int] = []
+
+    async def entrypoint(ctx: Any) -> None:
+        claim = current_claim()
+        ran.append(claim.token if claim is not None else 0)
+
+    made = _JobProc(
+        lambda _: None,
+        entrypoint,
+        None,
+        session_end_timeout=1,
+        executor_type=None,  # type: ignore[arg-type]  # not read before a job starts
+    )
+    guarded: Any = made._job_entrypoint_fnc
+    await asyncio.create_task(guarded(context))  # LiveKit runs it in a task of its own, too
+    return ran
+
+
+@pytest.fixture(autouse=True)
+def url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_URL", "ws://livekit.test")
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def bench(store: MemoryStore) -> Iterator[Bench]:
+    with Bench(store, **QUICK) as made:
+        yield made
+
+
+@pytest.fixture
+async def rival(store: MemoryStore) -> AsyncIterator[Context]:
+    """A job of another worker that holds room-a."""
+    with Bench(store, **QUICK) as other:
+        context = Context(job("AJ_rival"))
+        assert await run_job(context)
+        other.patches.undo()  # its process is not this one
+        yield context
+
+
+async def test_the_first_job_is_accepted_and_claimed_for(bench: Bench, store: MemoryStore) -> None:
+    await bench.request(job("AJ_1")).accept()
+    assert bench.answers == ["accepted"]
+    assert bench.recorder.signatures() == [("job_claim:acquired", "allowed")]
+    assert [lease.who.job_id for lease in store.leases.values()] == ["AJ_1"]
+
+
+async def test_a_duplicate_is_rejected_for_good_with_one_trip(rival: Context, bench: Bench) -> None:
+    await bench.request(job("AJ_2")).accept()
+    assert bench.answers == ["rejected, terminate=True"]
+    assert bench.recorder.signatures() == [("job_claim:refused", "refused")]
+    (trip,) = bench.recorder.trips
+    assert (trip.signature, trip.action, trip.key) == ("job_claim:refused", "refuse_job", "room-a")
+    assert "room-a" not in trip.explain()
+    assert bench.recorder.count("runguard.job.claims", result="refused", backend="sqlite") == 1
+    assert [v[0] for v in bench.recorder.values] == ["runguard.job.claim.duration"]
+
+
+async def test_another_agent_name_is_none_of_our_business(rival: Context, bench: Bench) -> None:
+    await bench.request(job("AJ_2", agent_name="translator")).accept()
+    assert bench.answers == ["accepted"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no process"), asyncio.CancelledError()])
+async def test_an_accept_that_fails_releases_and_passes_the_error_unchanged(
+    bench: Bench, store: MemoryStore, error: BaseException
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        await bench.request(job("AJ_1"), fails=error).accept()
+    if isinstance(error, RuntimeError):
+        assert caught.value is error
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert [lease.held for lease in store.leases.values()] == [False]
+
+
+async def test_an_unreachable_registry_accepts_and_says_so(bench: Bench) -> None:
+    bench.down = True
+    await bench.request(job("AJ_1")).accept()
+    assert bench.answers == ["accepted"]
+    assert bench.recorder.signatures() == [("job_claim:unverified", "allowed")]
+    assert bench.recorder.trips == []
+
+
+async def test_fail_closed_rejects_but_lets_another_worker_try(store: MemoryStore) -> None:
+    with Bench(store, claims_unreachable="closed") as bench:
+        bench.down = True
+        await bench.request(job("AJ_1")).accept()
+        assert bench.answers == ["rejected, terminate=False"]
+        assert bench.recorder.trips == []  # an outage is not a duplicate
+
+
+async def test_an_error_of_ours_leaves_the_host_as_it_was(store: MemoryStore) -> None:
+    with Bench(store) as bench:
+        bench.recorder.tolerant = True
+
+        async def broken(*_: Any) -> Any:
+            raise ValueError("a bug")
+
+        bench.services.claims.claim_for_worker = broken  # type: ignore[union-attr,method-assign]
+        bench.services.claims.claim_for_job = broken  # type: ignore[union-attr,method-assign]
+        await bench.request(job("AJ_1")).accept()
+        assert bench.answers == ["accepted"]
+        assert await run_job(Context(job("AJ_1"))) == [0]
+        assert [where for where, _ in bench.recorder.errors] == [
+            "JobRequest.accept",
+            "_JobProc.entrypoint",
+        ]
+
+
+async def test_the_job_takes_over_its_workers_claim_and_releases_it(
+    bench: Bench, store: MemoryStore
+) -> None:
+    await bench.request(job("AJ_1")).accept()
+    (before,) = store.leases.values()
+    context = Context(job("AJ_1"))
+    (token,) = await run_job(context)
+    assert token > before.token
+    assert bench.recorder.signatures()[-1] == ("job_claim:handed_off", "allowed")
+    await context.end()
+    assert [lease.held for lease in store.leases.values()] == [False]
+    assert bench.recorder.signatures()[-1] == ("job_claim:released", "allowed")
+
+
+async def test_a_refused_job_shuts_down_and_its_entrypoint_never_runs(
+    rival: Context, store: MemoryStore
+) -> None:
+    with Bench(store, **QUICK) as bench:
+        context = Context(job("AJ_2"))
+        assert await run_job(context) == []
+        assert context.reasons == ["runguard: another job serves this room"]
+        assert context.callbacks == []
+        assert bench.recorder.signatures() == [("job_claim:refused", "refused")]
+        assert bench.recorder.trips[0].evidence[0].detail == "holder_alive"
+
+
+async def test_observe_reports_the_same_and_keeps_nobody_waiting(
+    rival: Context, store: MemoryStore
+) -> None:
+    with Bench(store, mode=Mode.OBSERVE, **QUICK) as bench:
+        await bench.request(job("AJ_2")).accept()
+        context = Context(job("AJ_2"))
+        assert await run_job(context) == [0]
+        assert bench.recorder.events == []  # it ran before the verdict on it, which comes later:
+        await until(lambda: bench.recorder.trips)
+        assert bench.recorder.signatures() == [("job_claim:refused", "observed")]
+        assert bench.recorder.trips[0].action == "none"
+        assert (bench.answers, context.reasons) == (["accepted"], [])
+        await context.end()
+
+
+async def test_proof_of_another_holder_ends_the_job_in_enforce_only(store: MemoryStore) -> None:
+    for mode, reasons in (
+        (Mode.ENFORCE, ["runguard: claim lost (superseded)"]),
+        (Mode.OBSERVE, []),
+    ):
+        store.leases.clear()
+        with Bench(store, mode=mode, **QUICK) as bench:
+            context = Context(job("AJ_1"))
+            await run_job(context)
+            await until(lambda: bench.recorder.signatures())
+            store.leases.clear()  # the registry lost its data, and a rival was quicker
+            await MemoryRegistry(store).acquire(
+                claim_key(facts_of(job("AJ_1"), "ws://livekit.test")), Holder("AJ_2", "i", "w"), 60
+            )
+            await until(lambda: len(bench.recorder.signatures()) > 1)
+            assert bench.recorder.signatures()[-1][0] == "job_claim:lost"
+            assert context.reasons == reasons
+            await context.end()
+
+
+async def until(reached: Callable[[], object], seconds: float = 10) -> None:
+    end = asyncio.get_running_loop().time() + seconds
+    while not reached():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.02)
+
+
+async def test_fake_jobs_are_left_alone(bench: Bench, store: MemoryStore) -> None:
+    context = Context(job("mock-job-1"), fake=True)
+    assert await run_job(context) == [0]
+    assert (store.leases, context.callbacks, bench.recorder.events) == ({}, [], [])
+
+
+async def test_off_touches_nothing(store: MemoryStore) -> None:
+    with Bench(store, job_dispatch_mode=Mode.OFF) as bench:
+        await bench.request(job("AJ_1")).accept()
+        assert await run_job(Context(job("AJ_1"))) == [0]
+        assert (store.leases, bench.answers) == ({}, ["accepted"])
+
+
+async def test_uninstrument_also_disarms_entrypoints_that_were_wrapped(
+    store: MemoryStore,
+) -> None:
+    bench = Bench(store)
+    with bench:
+        made = _JobProc(
+            lambda _: None,
+            _entrypoint,
+            None,
+            session_end_timeout=1,
+            executor_type=None,  # type: ignore[arg-type]
+        )
+    context = Context(job("AJ_1"))
+    guarded: Any = made._job_entrypoint_fnc
+    await guarded(context)
+    assert (store.leases, context.callbacks) == ({}, [])
+
+
+async def _entrypoint(ctx: Any) -> None:
+    """The user's words."""
+
+
+def test_an_entry_is_picklable_looks_like_the_original_and_instruments_where_it_lands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    got: list[dict[str, Any]] = []
+    monkeypatch.setattr("runguard_otel.instrumentor.instrument_process", got.append)
+    known: dict[str, Any] = {"worker": "w"}
+    entry = Entry(_entrypoint, lambda: dict(known))
+    known["extras"] = {"hub": "address"}  # learned after the pool was built
+    landed = pickle.loads(pickle.dumps(entry))
+    assert got == [{"worker": "w", "extras": {"hub": "address"}}]
+    assert landed.__qualname__ == "_entrypoint"
+    assert landed.__doc__ == "The user's words."
+    again = pickle.loads(pickle.dumps(landed))
+    assert again._entrypoint is _entrypoint
