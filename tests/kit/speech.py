@@ -150,7 +150,7 @@ class Call:
         if asyncio.isfuture(done):
             await done
         else:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(2.5)  # 1.0 says nothing and waits two seconds for a result
         await settle()
 
     @property
