@@ -192,6 +192,7 @@ def _compose(
         services.before_flush.extend(settle)
         services.on_close.append(services.settle)
         services.claims = ClaimDesk(settings, lambda: services.worker)
+        services.bring_up = instrument_process
         patches = PatchSet(agents_v1.patches(services))
         patches.install()
     except Exception:  # fail open, loudly: the call comes first

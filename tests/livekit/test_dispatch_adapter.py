@@ -322,16 +322,19 @@ async def _entrypoint(ctx: Any) -> None:
     """The user's words."""
 
 
-def test_an_entry_is_picklable_looks_like_the_original_and_instruments_where_it_lands(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    got: list[dict[str, Any]] = []
-    monkeypatch.setattr("runguard_otel.instrumentor.instrument_process", got.append)
+brought_up: list[dict[str, Any]] = []
+
+
+def _bring_up(payload: dict[str, Any]) -> None:
+    brought_up.append(payload)
+
+
+def test_an_entry_is_picklable_looks_like_the_original_and_instruments_where_it_lands() -> None:
     known: dict[str, Any] = {"worker": "w"}
-    entry = Entry(_entrypoint, lambda: dict(known))
+    entry = Entry(_entrypoint, _bring_up, lambda: dict(known))
     known["extras"] = {"hub": "address"}  # learned after the pool was built
     landed = pickle.loads(pickle.dumps(entry))
-    assert got == [{"worker": "w", "extras": {"hub": "address"}}]
+    assert brought_up == [{"worker": "w", "extras": {"hub": "address"}}]
     assert landed.__qualname__ == "_entrypoint"
     assert landed.__doc__ == "The user's words."
     again = pickle.loads(pickle.dumps(landed))

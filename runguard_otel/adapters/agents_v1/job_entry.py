@@ -16,6 +16,8 @@ from typing import Any
 __all__ = ["Entry"]
 
 EntryPoint = Callable[[Any], Awaitable[None]]
+Payload = Callable[[], dict[str, Any]]
+Instrument = Callable[[dict[str, Any]], None]
 
 
 class Entry:
@@ -23,27 +25,31 @@ class Entry:
 
     Args:
         entrypoint: The user's coroutine function of one ``JobContext``.
-        payload: Makes the argument of ``instrument_process``. Called each time a process is
-            started, so that it may hold what was not known before (the hub's address).
+        instrument: ``instrumentor.instrument_process``, pickled by its name.
+        payload: Makes its argument. Called each time a process is started, so that it may hold what
+            was not known before (the hub's address).
     """
 
-    def __init__(self, entrypoint: EntryPoint, payload: Callable[[], dict[str, Any]]) -> None:
-        self._set(entrypoint, payload)
+    def __init__(self, entrypoint: EntryPoint, instrument: Instrument, payload: Payload) -> None:
+        self._set(entrypoint, instrument, payload)
 
     def __call__(self, ctx: Any) -> Awaitable[None]:
         """Run the user's entrypoint."""
         return self._entrypoint(ctx)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"entrypoint": self._entrypoint, "payload": self._payload()}
+        return {
+            "entrypoint": self._entrypoint,
+            "instrument": self._instrument,
+            "payload": self._payload(),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        from runguard_otel.instrumentor import instrument_process
+        state["instrument"](state["payload"])
+        self._set(state["entrypoint"], state["instrument"], lambda: state["payload"])
 
-        instrument_process(state["payload"])
-        self._set(state["entrypoint"], lambda: state["payload"])
-
-    def _set(self, entrypoint: EntryPoint, payload: Callable[[], dict[str, Any]]) -> None:
+    def _set(self, entrypoint: EntryPoint, instrument: Instrument, payload: Payload) -> None:
         self._entrypoint = entrypoint
+        self._instrument = instrument
         self._payload = payload
         functools.update_wrapper(self, entrypoint, updated=())

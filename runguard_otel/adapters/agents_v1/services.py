@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import ClaimsPort, Lifecycle, Recorder, UsagePort
@@ -27,6 +28,7 @@ class Services:
         usage: Where to report what was used, so that it is priced; ``None``: nowhere.
         claims: The right to serve rooms; ``None``: every job may.
         before_flush: What a job must run at its end, before its telemetry is flushed.
+        bring_up: ``instrumentor.instrument_process``, for job processes; it is pickled by name.
         on_close: What ``uninstrument()`` must run after the patches are gone, last first.
     """
 
@@ -36,6 +38,7 @@ class Services:
     lifecycle: Lifecycle | None = None
     usage: UsagePort | None = None
     claims: ClaimsPort | None = None
+    bring_up: Callable[[dict[str, Any]], None] | None = None
     before_flush: list[Callable[[], None]] = field(default_factory=list)
     on_close: list[Callable[[], None]] = field(default_factory=list)
 

@@ -60,9 +60,10 @@ class WorkerSide:
     def build_pool(self, wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
         """``ProcPool.__init__``: instrument the job processes, and hear of their end."""
         with shield(self._services.recorder, "ProcPool.__init__"):
-            entrypoint = kwargs.get("job_entrypoint_fnc")
-            if entrypoint is not None and not isinstance(entrypoint, Entry):
-                kwargs = {**kwargs, "job_entrypoint_fnc": Entry(entrypoint, self._payload)}
+            entrypoint, bring_up = kwargs.get("job_entrypoint_fnc"), self._services.bring_up
+            if entrypoint is not None and bring_up is not None:
+                entry = Entry(entrypoint, bring_up, self._payload)
+                kwargs = {**kwargs, "job_entrypoint_fnc": entry}
         result = wrapped(*args, **kwargs)
         with shield(self._services.recorder, "ProcPool.__init__"):
 
