@@ -8,16 +8,19 @@ notice of its death. (Datagrams were tried: the kernel queues ten.)
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import selectors
 import shutil
 import socket
+import stat
 import struct
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from runguard_otel.telemetry.failures import Failures
 from runguard_otel.telemetry.ledger import Account, Ledger
@@ -32,6 +35,8 @@ CHUNK = 16 * 1024
 worker's event loop can wait for us."""
 _BEAT_SECONDS = 1.0
 _BACKLOG = 1024
+_PREFIX = "runguard-hub-"
+_SETTLED_SECONDS = 60.0
 _PEER = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -68,7 +73,8 @@ class Hub:
         Raises:
             OSError: If no socket can be made here.
         """
-        self._directory = tempfile.mkdtemp(prefix="runguard-")  # made with mode 0700
+        _sweep(Path(tempfile.gettempdir()))
+        self._directory = tempfile.mkdtemp(prefix=_PREFIX)  # made with mode 0700
         self.address = os.path.join(self._directory, "hub")
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -166,6 +172,20 @@ class Hub:
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = ""
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what workers left that were killed: our own directories where nobody listens."""
+    for directory in folder.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            about = directory.lstat()
+            young = time.time() - about.st_mtime < _SETTLED_SECONDS  # may be about to listen
+            if young or about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode):
+                continue
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.setblocking(False)
+                if probe.connect_ex(str(directory / "hub")) in (errno.ECONNREFUSED, errno.ENOENT):
+                    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _peer_uid(connection: socket.socket) -> int:

@@ -58,6 +58,29 @@ def test_the_hub_leaves_nothing_behind(sink: ListSink) -> None:
     assert not directory.exists()
 
 
+def test_a_killed_workers_directory_is_removed_by_the_next_and_a_living_ones_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sink: ListSink
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    living, later = Hub(sink), Hub(sink)
+    living.start()
+    dead, young = tmp_path / "runguard-hub-dead", tmp_path / "runguard-hub-young"
+    other = tmp_path / "runguard-redis-x"
+    for directory in (dead, young, other):
+        directory.mkdir()
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(directory / "hub"))
+    for directory in (dead, other, Path(living.address).parent):
+        os.utime(directory, (0, 0))
+    later.start()
+    assert not dead.exists()
+    assert young.exists()
+    assert other.exists()
+    assert Path(living.address).exists()
+    living.stop()
+    later.stop()
+
+
 def test_what_was_written_before_the_end_is_counted(hub: Hub, sink: ListSink) -> None:
     send(hub, wire.encode_started() + wire.encode_count(1, wire.NO_TRACE, SERIES) * 1000)
     eventually(lambda: sink.total("runguard.jobs.ended", job_outcome="killed") == 1)

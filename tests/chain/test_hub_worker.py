@@ -107,8 +107,8 @@ def _nothing_is_open_in_idle_processes(worker: int) -> None:
     assert len(processes) >= 3
     for pid in processes:
         assert not [name for name in _threads(pid) if "runguard" in name]
-        assert not [line for line in _unix_sockets(pid) if "runguard-" in line]
-    assert [line for line in _unix_sockets(worker) if "runguard-" in line]  # the check can fail
+        assert not [line for line in _unix_sockets(pid) if "runguard-hub-" in line]
+    assert [line for line in _unix_sockets(worker) if "runguard-hub-" in line]  # the check can fail
 
 
 def _descendants(pid: int) -> list[int]:
