@@ -31,7 +31,8 @@ public <utterance> = <guest> | <house>;
         | cancel my (table | booking) [please]
         | yes [please] | no thank you;
 <house> = your table for <number> is booked for <number> o clock
-        | i am sorry i did not catch that [could you please say it again];
+        | i am sorry i did not catch that
+        | [could you] please say it again;
 <number> = two | three | four | five | six | seven | eight;
 """
 

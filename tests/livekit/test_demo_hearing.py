@@ -20,9 +20,8 @@ SURE = {
     "guest_book": "i would like to book a table for two",
     "guest_reserve": "can i reserve a table for four tonight",
     "echo_booked": "your table for two is booked for eight o clock",
-    "echo_sorry": "i am sorry i did not catch",
 }
-UNSURE = ("chatter_salt", "chatter_thursday", "chatter_coming")
+UNSURE = ("echo_again", "chatter_salt", "chatter_thursday", "chatter_coming")
 BELOW_THE_FLOOR = ("chatter_yeah",)
 BLANK = ("office_babble", "chatter_radio")
 ALL = (*SURE, *UNSURE, *BELOW_THE_FLOOR, *BLANK)

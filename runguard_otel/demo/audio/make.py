@@ -24,7 +24,7 @@ SPOKEN: Final[dict[str, tuple[str, str, float]]] = {
     "guest_book": ("en-us", "I would like to book a table for two", 0.8),
     "guest_reserve": ("en-us", "Can I reserve a table for four tonight", 0.8),
     "echo_booked": ("en-gb+f2", "Your table for two is booked for eight o'clock", 0.5),
-    "echo_sorry": ("en-gb+f2", "I am sorry I did not catch that", 0.5),
+    "echo_again": ("en-gb+f2", "please say it again", 0.5),
     "chatter_salt": ("en-us", "Pass me the salt, would you", 0.4),
     "chatter_thursday": ("en-us", "No, we should move the meeting to Thursday", 0.4),
     "chatter_coming": ("en-us+f3", "Yes dear, I am coming", 0.4),

@@ -18,16 +18,16 @@ __all__ = ["CUES", "GUEST", "SECONDS", "play"]
 CUES: Final = (
     Cue(0.6, "guest_book", 'guest: "I would like to book a table for two"'),
     Cue(4.9, "echo_booked", "the agent's own voice, back through the speaker"),
-    Cue(9.8, "echo_sorry", "the agent's own voice, back through the speaker"),
-    Cue(13.6, "chatter_salt", 'next table: "Pass me the salt, would you"'),
-    Cue(17.2, "office_babble", "five people talking at once"),
-    Cue(20.6, "chatter_thursday", 'next table: "No, we should move the meeting"'),
-    Cue(25.0, "chatter_coming", 'next table: "Yes dear, I am coming"'),
-    Cue(28.2, "chatter_yeah", 'next table: "Yeah"'),
-    Cue(30.2, "chatter_thursday", 'next table: "No, we should move the meeting"'),
-    Cue(34.6, "guest_reserve", 'guest: "Can I reserve a table for four tonight"'),
+    Cue(10.6, "echo_again", "the agent's own voice, back through the speaker"),
+    Cue(14.8, "chatter_salt", 'next table: "Pass me the salt, would you"'),
+    Cue(18.4, "office_babble", "five people talking at once"),
+    Cue(21.8, "chatter_thursday", 'next table: "No, we should move the meeting"'),
+    Cue(26.2, "chatter_coming", 'next table: "Yes dear, I am coming"'),
+    Cue(29.4, "chatter_yeah", 'next table: "Yeah"'),
+    Cue(31.4, "chatter_thursday", 'next table: "No, we should move the meeting"'),
+    Cue(35.8, "guest_reserve", 'guest: "Can I reserve a table for four tonight"'),
 )
-SECONDS: Final = 41.0
+SECONDS: Final = 42.0
 GUEST: Final = ("i would like to book a table for two", "can i reserve a table for four tonight")
 
 
