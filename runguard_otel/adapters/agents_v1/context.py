@@ -13,13 +13,15 @@ __all__ = ["agent_name", "current_job", "session_context"]
 
 def current_job() -> Any | None:
     """The running ``JobContext``, or ``None`` outside a job (scripts, the worker process)."""
-    from livekit.agents import get_job_context
+    from livekit.agents import job
 
+    # 0.12 has another name for it
+    ask: Any = getattr(job, "get_job_context", None) or vars(job)["get_current_job_context"]
     try:
-        return get_job_context(required=False)
+        return ask(required=False)
     except TypeError:  # before 1.4 there is no `required`
         try:
-            return get_job_context()
+            return ask()
         except RuntimeError:
             return None
 

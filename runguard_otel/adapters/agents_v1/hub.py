@@ -108,8 +108,10 @@ def _export_host_spans(lifecycle: Lifecycle) -> None:
     provider = lifecycle.host_span_provider()
     if provider is None:
         return
-    from livekit.agents import telemetry
-
+    try:
+        from livekit.agents import telemetry
+    except ImportError:  # before 1.2 the host has no spans
+        return
     telemetry.set_tracer_provider(cast("TracerProvider", provider))
 
 

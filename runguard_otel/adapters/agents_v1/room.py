@@ -7,6 +7,7 @@ key (server, room, own identity) for the whole process instead of per object.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import weakref
@@ -68,6 +69,7 @@ class _RoomGuard:
             weakref.WeakKeyDictionary()
         )
         self._ending: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._deleting: set[asyncio.Future[Any]] = set()
         self._periods = OpenPeriods(services.recorder, str(GUARD))
         services.on_close.append(self._periods.close)
 
@@ -148,13 +150,24 @@ class _RoomGuard:
         if job is not None:
             if first and self._services.settings.room_reconnect_delete_room:
                 with shield(self._recorder, "JobContext.delete_room"):
-                    job.delete_room(key.room)
+                    self._delete_room(job, key.room)
             if own and job not in self._ending:
                 self._ending.add(job)
                 with shield(self._recorder, "JobContext.shutdown"):
                     job.shutdown(reason="runguard: room reconnect loop")
         explained = trip.explain() if trip is not None else "the guard is open"
         return ReconnectLoopError(f"connect refused, no request was made: {explained}", trip=trip)
+
+    def _delete_room(self, job: Any, name: str) -> None:
+        if hasattr(job, "delete_room"):
+            job.delete_room(name)
+            return
+        from livekit import api  # 0.12 leaves this to the server's API
+
+        request = job.api.room.delete_room(api.DeleteRoomRequest(room=name))
+        deleting = asyncio.ensure_future(request)
+        self._deleting.add(deleting)
+        deleting.add_done_callback(self._deleting.discard)
 
 
 def patches(services: Services) -> list[Patch]:

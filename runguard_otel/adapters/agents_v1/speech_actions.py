@@ -42,7 +42,7 @@ class SpeechActions:
         voice = getattr(activity, "tts", None) or getattr(session, "tts", None)
         if self._sentence and not self._said and session is not None and voice is not None:
             self._said = True
-            session.say(self._sentence)
+            self._say(session)
 
     def recover(self) -> None:
         """The guard closed: give the thresholds back."""
@@ -77,3 +77,6 @@ class SpeechActions:
             session.shutdown(drain=True)
         else:  # 1.0 has no shutdown
             self._ending = asyncio.get_running_loop().create_task(session.aclose())
+
+    def _say(self, session: Any) -> None:
+        session.say(self._sentence)

@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,6 +19,8 @@ from runguard_otel.core.guards.confidence import ConfidenceRegistry
 from runguard_otel.core.verdict import Clock
 
 __all__ = ["SpeechSessions"]
+
+NewState = Callable[[Any, Services, Clock, VADThresholds], SpeechState]
 
 _starting: ContextVar[weakref.ref[Any] | None] = ContextVar("runguard_session", default=None)
 
@@ -32,26 +34,29 @@ class SpeechSessions:
     Args:
         services: Settings and recorder.
         clock: Monotonic seconds.
+        new_state: Makes the state of a session.
     """
 
-    def __init__(self, services: Services, clock: Clock = time.monotonic) -> None:
-        from livekit.agents.voice import agent_activity
-
+    def __init__(
+        self,
+        services: Services,
+        clock: Clock = time.monotonic,
+        new_state: NewState = SpeechState,
+    ) -> None:
         self.services = services
         self.clock = clock
         self.confidences = ConfidenceRegistry()
         self.thresholds = VADThresholds()
         self._states: weakref.WeakKeyDictionary[Any, SpeechState] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
-        # Set in every task in which an agent speaks; its value is the running AgentActivity.
-        self._activity: ContextVar[Any] | None
-        self._activity = getattr(agent_activity, "_AgentActivityContextVar", None)
+        self._new_state = new_state
+        self._activity = _activity_of_the_task()
 
     def of(self, session: Any) -> SpeechState:
         """The state of ``session``, made when it is first seen. Call it on the session's loop."""
         state = self._states.get(session)
         if state is None:
-            state = SpeechState(session, self.services, self.clock, self.thresholds)
+            state = self._new_state(session, self.services, self.clock, self.thresholds)
             with self._lock:
                 state = self._states.setdefault(session, state)
         return state
@@ -116,3 +121,12 @@ class SpeechSessions:
     def _all(self) -> list[SpeechState]:
         with self._lock:
             return list(self._states.values())
+
+
+def _activity_of_the_task() -> ContextVar[Any] | None:
+    """Set in every task in which an agent speaks; its value is the running ``AgentActivity``."""
+    try:
+        from livekit.agents.voice import agent_activity
+    except ImportError:  # 0.12 has no sessions, and nothing like it
+        return None
+    return getattr(agent_activity, "_AgentActivityContextVar", None)

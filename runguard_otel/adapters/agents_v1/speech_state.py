@@ -32,10 +32,16 @@ class SpeechState:
         services: Settings and recorder.
         clock: Monotonic seconds.
         thresholds: Raised detectors, shared by all sessions.
+        actions: What a storm makes us do to a session of this kind.
     """
 
     def __init__(
-        self, session: Any, services: Services, clock: Clock, thresholds: VADThresholds
+        self,
+        session: Any,
+        services: Services,
+        clock: Clock,
+        thresholds: VADThresholds,
+        actions: type[SpeechActions] = SpeechActions,
     ) -> None:
         settings = services.settings
         self.loop = asyncio.get_running_loop()
@@ -58,7 +64,7 @@ class SpeechState:
         self._recorder = services.recorder
         self._clock = clock
         self._window = settings.vad_misfire_window_seconds
-        self._actions = SpeechActions(self._session, settings, thresholds)
+        self._actions = actions(self._session, settings, thresholds)
         self._reported_open = False
         self._close_after = settings.vad_misfire_close_after_trips
         self._trips = 0
@@ -80,6 +86,7 @@ class SpeechState:
         *,
         activity: Any = None,
         mode: Mode | None = None,
+        heard: bool = True,
     ) -> MisfireDecision:
         """Judge and report one final result.
 
@@ -90,15 +97,17 @@ class SpeechState:
             model: The recogniser's model.
             activity: The running ``AgentActivity``.
             mode: Overrides the session's mode for this event.
+            heard: False where no result came at all, and none is to be counted.
         """
         now = self._clock()
         mode = mode or self.mode
         echo = self.echo.is_echo(text, now)
         decision = self.guard.on_final(text, confidence, echo=echo, now=now)
         recorder = self._recorder
-        recorder.add(
-            "runguard.stt.results", 1, kind=decision.kind.value, provider=provider, model=model
-        )
+        if heard:
+            recorder.add(
+                "runguard.stt.results", 1, kind=decision.kind.value, provider=provider, model=model
+            )
         if decision.signature:
             attributes: dict[str, AttributeValue] = {
                 "gen_ai.provider.name": provider,

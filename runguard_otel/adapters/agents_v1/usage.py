@@ -19,9 +19,9 @@ from runguard_otel.adapters.agents_v1.context import current_job
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
-from runguard_otel.core.ports import Usage
+from runguard_otel.core.ports import Usage, UsagePort
 
-__all__ = ["patches", "session_key", "usage_of"]
+__all__ = ["connection_patches", "patches", "session_key", "usage_of"]
 
 _COMPONENT = {
     "llm_metrics": "llm",
@@ -40,7 +40,6 @@ def patches(services: Services) -> list[Patch]:
     port = services.usage
     if port is None:
         return []
-    from livekit import rtc
     from livekit.agents.voice.agent_activity import AgentActivity
 
     # Emitting to several listeners is synchronous; the rest is room for threads. Strong references
@@ -59,6 +58,22 @@ def patches(services: Services) -> list[Patch]:
                 port.used(usage)
         return result
 
+    return [
+        Patch(
+            AgentActivity,
+            "_on_metrics_collected",
+            on_metrics,
+            "telemetry",
+            "Sees the usage of every STT, LLM and TTS request once, with provider and model.",
+        ),
+        *connection_patches(services, port),
+    ]
+
+
+def connection_patches(services: Services, port: UsagePort) -> list[Patch]:
+    """How long each room was connected."""
+    from livekit import rtc
+
     async def on_connect(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         result = await wrapped(*args, **kwargs)
         with shield(services.recorder, "Room.connect"):
@@ -72,13 +87,6 @@ def patches(services: Services) -> list[Patch]:
         return wrapped(*args, **kwargs)
 
     return [
-        Patch(
-            AgentActivity,
-            "_on_metrics_collected",
-            on_metrics,
-            "telemetry",
-            "Sees the usage of every STT, LLM and TTS request once, with provider and model.",
-        ),
         Patch(rtc.Room, "connect", on_connect, "telemetry", "Connection minutes start."),
         Patch(rtc.Room, "emit", on_emit, "telemetry", "Connection minutes end."),
     ]
