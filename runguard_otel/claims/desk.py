@@ -46,6 +46,7 @@ class NoClaim:
     """A yes without a claim: the job process will find out."""
 
     token = 0
+    fence = ""
     verified = False
     superseded = False
 
@@ -70,6 +71,11 @@ class Claim:
     def token(self) -> int:
         """The fencing token; 0 while the claim is unverified."""
         return self._keeper.token
+
+    @property
+    def fence(self) -> str:
+        """``<claim>:<token>``; the first 12 digits of the key's hash are enough within a room."""
+        return f"{self._keeper.key.partition('{')[2][:12]}:{self._keeper.token}"
 
     @property
     def verified(self) -> bool:

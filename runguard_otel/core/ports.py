@@ -224,6 +224,10 @@ class ClaimHandle(Protocol):
         """The fencing token; higher than every token granted before for this room; 0 if none."""
 
     @property
+    def fence(self) -> str:
+        """``<claim>:<token>``, to compare with another agent's in the room; names nobody."""
+
+    @property
     def verified(self) -> bool:
         """Whether the lease is known to run right now. A local check, no I/O."""
 

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from livekit.agents import JobRequest
+from livekit import rtc
+from livekit.agents import JobContext, JobRequest
 from livekit.agents.ipc.job_proc_lazy_main import _JobProc
 from livekit.protocol import agent, models
 
@@ -44,7 +45,8 @@ class Bench:
         self.services.claims = ClaimDesk(
             self.services.settings, lambda: self.services.worker, lambda *_: self.registry
         )
-        self.patches = PatchSet(dispatch.patches(self.services))
+        self.table = dispatch.patches(self.services)
+        self.patches = PatchSet(self.table)
         self.answers: list[str] = []
 
     def __enter__(self) -> Bench:
@@ -54,6 +56,11 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self.patches.undo()
         self.services.close()
+
+    async def connect(self, connected: Any, context: Any) -> None:
+        """`JobContext.connect` as patched, around a stand-in for what LiveKit does."""
+        (patch,) = (p for p in self.table if p.owner is JobContext)
+        await patch.wrapper(connected, context, (), {})
 
     def request(self, job: agent.Job, fails: BaseException | None = None) -> JobRequest:
         async def on_reject(terminate: bool) -> None:
@@ -278,6 +285,77 @@ async def test_proof_of_another_holder_ends_the_job_in_enforce_only(store: Memor
             assert bench.recorder.signatures()[-1][0] == "job_claim:lost"
             assert context.reasons == reasons
             await context.end()
+
+
+def participant(**attributes: str) -> Any:
+    named = {key.replace("_", "."): value for key, value in attributes.items()}
+    return SimpleNamespace(attributes=named)
+
+
+async def in_room(bench: Bench, *present: Any) -> tuple[Context, Any, list[dict[str, str]]]:
+    """A job that has its claim and has connected to a room with these participants in it."""
+    published: list[dict[str, str]] = []
+
+    async def set_attributes(attributes: dict[str, str]) -> None:
+        published.append(attributes)
+
+    room: Any = rtc.EventEmitter()
+    room.local_participant = SimpleNamespace(set_attributes=set_attributes)
+    room.remote_participants = dict(enumerate(present))
+    context = Context(job("AJ_1", agent_name="support"))
+    context.room = room  # type: ignore[attr-defined]
+
+    async def entrypoint(ctx: Any) -> None:
+        await bench.connect(connected, ctx)
+        await asyncio.sleep(0)
+
+    async def connected() -> None:
+        """What LiveKit's own connect would do."""
+
+    made = _JobProc(
+        lambda _: None,
+        entrypoint,
+        None,
+        session_end_timeout=1,
+        executor_type=None,  # type: ignore[arg-type]  # not read before a job starts
+    )
+    guarded: Any = made._job_entrypoint_fnc
+    await asyncio.create_task(guarded(context))
+    return context, room, published
+
+
+async def test_the_agent_with_the_lower_token_leaves_and_only_that_one(bench: Bench) -> None:
+    context, room, published = await in_room(bench)
+    ((fence),) = (mine["runguard.claim"] for mine in published)
+    claim, _, token = fence.partition(":")
+    lower, higher = f"{claim}:{int(token) - 1}", f"{claim}:{int(token) + 1}"
+    for harmless in (
+        participant(lk_agent_name="support", runguard_claim=lower),
+        participant(lk_agent_name="translator", runguard_claim=higher),
+        participant(lk_agent_name="support", runguard_claim=f"another claim:{int(token) + 1}"),
+        participant(lk_agent_name="support", runguard_claim="nonsense"),
+        participant(lk_agent_name="support"),
+        participant(),
+    ):
+        room.emit("participant_connected", harmless)
+    avatar = participant(lk_agent_name="support", runguard_claim=higher)
+    avatar.attributes["lk.publish_on_behalf"] = "agent-1"
+    room.emit("participant_connected", avatar)
+    assert context.reasons == []
+    duplicate = participant(lk_agent_name="support", runguard_claim=higher)
+    room.emit("participant_attributes_changed", {"runguard.claim": higher}, duplicate)
+    room.emit("participant_connected", duplicate)
+    assert context.reasons == ["runguard: claim lost (outranked)"]
+    await context.end()
+
+
+async def test_a_duplicate_that_is_already_there_is_seen(bench: Bench, store: MemoryStore) -> None:
+    key = claim_key(facts_of(job("x", agent_name="support"), "ws://livekit.test"))
+    theirs = f"{key.partition('{')[2][:12]}:{10**18}"
+    there = participant(lk_agent_name="support", runguard_claim=theirs)
+    context, _, _ = await in_room(bench, there)
+    assert context.reasons == ["runguard: claim lost (outranked)"]
+    await context.end()
 
 
 async def until(reached: Callable[[], object], seconds: float = 10) -> None:

@@ -8,7 +8,8 @@ Module        Touches                                               For
               ``AgentActivity.on_end_of_turn``, ``TTS`` text,       result to the veto of an empty
               ``STT.recognize``, ``AgentSession.start``             turn
 ``dispatch``  ``JobRequest.accept``, ``ProcPool.__init__``,         one job per room and agent;
-              ``_JobProc.__init__``                                 reaching job processes at all
+              ``_JobProc.__init__``, ``_JobProc.entrypoint``,       reaching job processes at all
+              ``JobContext.connect``
 ``tracks``    ``rtc.Room.emit``, ``stream`` of every STT class      one STT stream per source
 ``streams``   ``RecognizeStream.__init__``, ``push_frame``          open streams, audio seconds
 ``usage``     ``AgentActivity._on_metrics_collected``               what it costs

@@ -53,6 +53,8 @@ class ClaimReports:
         self._services = services
         self._subject = Subject(room=job.room, participant=job.participant, job_id=job.job_id)
         self._stop = stop
+        self.on_event: Callable[[], None] | None = None
+        """Called after every event; the token may have changed."""
 
     def claim_event(self, event: ClaimEvent) -> None:
         """Report one step; a refused duplicate is also a trip."""
@@ -60,6 +62,8 @@ class ClaimReports:
             return  # the job process took it over, and reports that itself
         with shield(self._services.recorder, "job_claim"):
             self._report(event)
+            if self.on_event is not None:
+                self.on_event()
 
     def registry_call(self, operation: str, result: str, seconds: float) -> None:
         """``runguard.job.claim.duration``, and the renewals and failures no event tells of."""

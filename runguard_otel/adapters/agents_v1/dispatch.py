@@ -11,8 +11,8 @@ __all__ = ["patches"]
 
 
 def patches(services: Services) -> list[Patch]:
-    """Two patches in the worker, two in the process that runs the job."""
-    from livekit.agents import JobRequest
+    """Two patches in the worker, three in the process that runs the job."""
+    from livekit.agents import JobContext, JobRequest
     from livekit.agents.ipc.job_proc_lazy_main import _JobProc
     from livekit.agents.ipc.proc_pool import ProcPool
 
@@ -47,5 +47,12 @@ def patches(services: Services) -> list[Patch]:
             job.idle,
             guard,
             "Connects to the claim registry while the process waits for a job.",
+        ),
+        Patch(
+            JobContext,
+            "connect",
+            job.connect,
+            guard,
+            "Publishes the fencing token, and leaves when the same agent shows a higher one.",
         ),
     ]

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from runguard_otel.adapters.agents_v1.claim_reports import GUARD, ClaimReports, facts_of
+from runguard_otel.adapters.agents_v1.fence import Fence
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import ClaimAnswer, ClaimHandle
@@ -32,6 +33,7 @@ class JobSide:
         self._services = services
         self._on = True
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._fences: dict[int, Fence] = {}
         services.on_close.append(self._switch_off)
 
     def build(self, wrapped: Any, job_proc: Any, args: Any, kwargs: Any) -> Any:
@@ -53,6 +55,15 @@ class JobSide:
             self._later(claims.warm())
         return await wrapped(*args, **kwargs)
 
+    async def connect(self, wrapped: Any, ctx: Any, args: Any, kwargs: Any) -> Any:
+        """``JobContext.connect``: once in the room, compare fencing tokens there."""
+        result = await wrapped(*args, **kwargs)
+        with shield(self._services.recorder, "JobContext.connect"):
+            fence = self._fences.get(id(ctx))
+            if fence is not None:
+                fence.enter()
+        return result
+
     def _guard(self, entrypoint: Any) -> Any:
         @functools.wraps(entrypoint, updated=())
         async def guarded(ctx: Any) -> Any:
@@ -64,7 +75,10 @@ class JobSide:
                 # Not just return: without a shutdown the job would stay JS_RUNNING for ever.
                 ctx.shutdown(reason="runguard: another job serves this room")
                 return None
-            return await entrypoint(ctx)
+            try:
+                return await entrypoint(ctx)
+            finally:
+                self._fences.pop(id(ctx), None)
 
         return guarded
 
@@ -87,6 +101,9 @@ class JobSide:
         answer = await claims.claim_for_job(facts, reports)
         if answer.handle is None:
             return False
+        fence = Fence(self._services, ctx, answer.handle, reports)
+        reports.on_event = fence.refresh
+        self._fences[id(ctx)] = fence
         ctx.add_shutdown_callback(_release(answer.handle))
         return True
 

@@ -1,0 +1,144 @@
+"""The desk: settings become claims, and no mistake in them takes a call down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from runguard_otel.claims.current import current_claim
+from runguard_otel.claims.desk import ClaimDesk
+from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
+from runguard_otel.core.ports import JobFacts
+from runguard_otel.settings import Settings
+from tests.kit.claims import Heard
+
+pytestmark = pytest.mark.unit
+
+
+def job(job_id: str = "AJ_1", room: str = "room-a") -> JobFacts:
+    return JobFacts("ws://livekit.test", room, "", "JT_ROOM", "", job_id)
+
+
+class Counted(MemoryRegistry):
+    closed = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def desk(registry: MemoryRegistry, **settings: Any) -> ClaimDesk:
+    return ClaimDesk(Settings.load(**settings), lambda: "worker", lambda *_: registry)
+
+
+async def test_a_job_has_a_current_claim_until_it_is_released() -> None:
+    registry = Counted()
+    front = desk(registry)
+    answer = await front.claim_for_job(job(), Heard())
+    assert answer.handle is not None
+    assert current_claim() is answer.handle
+    assert answer.handle.verified and not answer.handle.superseded
+    assert answer.handle.fence.endswith(f":{answer.handle.token}")
+    assert await answer.handle.release() is True
+    assert (answer.handle.verified, registry.closed) == (False, 1)  # a job takes its connection
+    assert await answer.handle.release() is False
+
+
+async def test_the_workers_connection_outlives_its_jobs() -> None:
+    registry = Counted()
+    front = desk(registry)
+    answer = await front.claim_for_worker(job(), Heard())
+    assert answer.handle is not None
+    await answer.handle.release()
+    assert registry.closed == 0
+    front.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert registry.closed == 1
+
+
+@pytest.mark.parametrize("url", ["mysql://user:hunter2@db/x", "sqlite://relative"])
+async def test_a_url_that_cannot_be_used_is_an_outage_and_says_so(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    front = ClaimDesk(Settings.load(claims_url=url), lambda: "worker")
+    heard = Heard()
+    await front.warm()
+    answer = await front.claim_for_job(job(), heard)
+    assert answer.handle is not None
+    assert heard.kinds() == ["unverified:unreachable"]
+    assert "claims cannot be verified" in caplog.text
+    assert "hunter2" not in caplog.text
+    await answer.handle.release()
+
+
+async def test_times_that_do_not_go_together_warn_and_fall_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    front = desk(MemoryRegistry(), claims_ttl_seconds=3.0, claims_heartbeat_seconds=3.0)
+    with caplog.at_level(logging.WARNING):
+        answer = await front.claim_for_job(job(), Heard())
+    assert answer.handle is not None
+    assert "need ttl > deadline > 1.2 x heartbeat" in caplog.text
+    await answer.handle.release()
+
+
+async def test_an_answer_that_never_came_leaves_no_orphan_behind() -> None:
+    """The grant was made, the reply was not heard, and the policy is to refuse."""
+
+    class Mute(MemoryRegistry):
+        async def acquire(self, *args: Any, **kwargs: Any) -> Any:
+            await super().acquire(*args, **kwargs)
+            await asyncio.Event().wait()
+
+    store = MemoryStore()
+    front = desk(Mute(store), claims_unreachable="closed", claims_timeout_seconds=0.02)
+    answer = await front.claim_for_worker(job(), Heard())
+    assert (answer.handle, answer.cause) == (None, "unreachable")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert [lease.held for lease in store.leases.values()] == [False]
+
+
+async def test_a_cancelled_claim_leaves_no_orphan_behind() -> None:
+    class Slow(MemoryRegistry):
+        async def acquire(self, *args: Any, **kwargs: Any) -> Any:
+            await super().acquire(*args, **kwargs)
+            await asyncio.Event().wait()
+
+    store = MemoryStore()
+    front = desk(Slow(store), claims_timeout_seconds=2.0)
+    claiming = asyncio.create_task(front.claim_for_job(job(), Heard()))
+    await asyncio.sleep(0.01)
+    claiming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await claiming
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert [lease.held for lease in store.leases.values()] == [False]
+
+
+async def test_abandon_releases_a_dead_jobs_claim_and_survives_an_outage() -> None:
+    store = MemoryStore()
+    front = desk(MemoryRegistry(store))
+    answer = await front.claim_for_worker(job(), Heard())
+    assert answer.handle is not None
+    await front.abandon(job())
+    assert [lease.held for lease in store.leases.values()] == [False]
+    broken = ClaimDesk(Settings.load(claims_url="mysql://x"), lambda: "worker")
+    await broken.abandon(job())
+    front.close()
+
+
+async def test_namespaces_keep_deployments_apart() -> None:
+    store = MemoryStore()
+    one = desk(MemoryRegistry(store), claims_namespace="blue")
+    two = desk(MemoryRegistry(store), claims_namespace="green")
+    for front, name in ((one, "AJ_1"), (two, "AJ_2")):
+        answer = await front.claim_for_worker(job(name), Heard())
+        assert answer.handle is not None
+        assert answer.handle.token
+        front.close()
+    assert len(store.leases) == 2
