@@ -171,6 +171,7 @@ async def test_a_duplicate_is_rejected_for_good_with_one_trip(rival: Context, be
     assert (trip.signature, trip.action, trip.key) == ("job_claim:refused", "refuse_job", "room-a")
     assert "room-a" not in trip.explain()
     assert bench.recorder.count("runguard.job.claims", result="refused", backend="sqlite") == 1
+    assert bench.recorder.count("runguard.jobs.ended", job_outcome="refused") == 1
     assert [v[0] for v in bench.recorder.values] == ["runguard.job.claim.duration"]
 
 

@@ -95,6 +95,8 @@ class WorkerSide:
 
     async def _refuse(self, request: Any, answer: ClaimAnswer) -> Any:
         """Say no so that the server tries nobody else, unless another worker may know better."""
+        with shield(self._services.recorder, "JobRequest.reject"):
+            self._services.recorder.add("runguard.jobs.ended", 1, job_outcome="refused")
         for_good = answer.cause != "unreachable"
         if "terminate" in inspect.signature(request.reject).parameters:
             return await request.reject(terminate=for_good)
