@@ -16,7 +16,9 @@ OWNER = {"cluster": "eu", "service_name": "front-desk"}
 INSTANCE = {"instance": "10.0.0.1:9464", "job": "agents"}
 
 
-def series(metric: str, suffix: str = "", owner: Mapping[str, str] = OWNER, **labels: str) -> str:
+def series(
+    metric: str, suffix: str = "", owner: Mapping[str, str] = OWNER, /, **labels: str
+) -> str:
     """A series of the catalogue with the labels that a scrape adds.
 
     Raises:
@@ -130,7 +132,7 @@ def _cases() -> Iterator[Case]:
         "two services storm at once: two alerts",
         {
             series("runguard.trips", **_TRIP): _ONE_AT_10,
-            series("runguard.trips", owner=other, **_TRIP): _ONE_AT_10,
+            series("runguard.trips", "", other, **_TRIP): _ONE_AT_10,
         },
         silent=(10,),
         firing=(11,),

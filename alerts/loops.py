@@ -9,7 +9,10 @@ from .tuning import Tuning
 
 __all__ = ["loop_alerts"]
 
-_WHO = "{{ if $labels.runguard_agent_name }}agent {{ $labels.runguard_agent_name }}{{ else }}agents{{ end }}"
+_WHO = (
+    "{{ if $labels.runguard_agent_name }}agent {{ $labels.runguard_agent_name }}"
+    "{{ else }}agents{{ end }}"
+)
 _OF = "{{ if $labels.service_name }} ({{ $labels.service_name }}){{ end }}"
 
 

@@ -77,7 +77,7 @@ def _streams(t: Tuning) -> Alert:
         summary=f"More STT streams are open than the jobs need{_OF}.",
         description=(
             '{{ printf "%.0f" $value }} STT streams are open, more than '
-            f"{t.streams_per_job:g} per running job, for 5 minutes. Each is billed while it is open."
+            f"{t.streams_per_job:g} per running job, for 5 minutes. Each is billed."
         ),
         dashboard="runguard-subscriptions",
         hold="5m",

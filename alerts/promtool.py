@@ -10,7 +10,7 @@ from runguard_otel.telemetry.catalogue import prometheus_label
 
 from .cases import CASES, SILENCES, Case, Silence
 from .model import Alert
-from .rules import alerts, annotations, groups
+from .rules import alerts, groups, texts
 from .tuning import Tuning
 
 __all__ = ["test_files"]
@@ -48,8 +48,8 @@ def _input(name: str, input_series: Mapping[str, str]) -> Iterator[str]:
 
 def _case(case: Case, alert: Alert) -> str:
     out = list(_input(f"{case.alert}: {case.story}", case.input))
-    for minute in (*case.silent, *case.quiet):
-        out.append(_at(minute, case.alert) + "        exp_alerts: []\n")
+    calm = (*case.silent, *case.quiet)
+    out += [_at(minute, case.alert) + "        exp_alerts: []\n" for minute in calm]
     for minute in case.firing:
         out.append(_at(minute, case.alert) + "        exp_alerts:\n")
         out += [_expected(case, alert, owner) for owner in case.owners]
@@ -71,10 +71,10 @@ def _expected(case: Case, alert: Alert, owner: Mapping[str, str]) -> str:
     labels = {"severity": alert.severity}
     if case.alert != "RunguardWatchdog":
         labels |= {**owner, **{prometheus_label(k): v for k, v in case.labels.items()}}
-    texts = {k: _filled(v, labels, case.value) for k, v in annotations(alert, Tuning()).items()}
+    filled = {k: _filled(v, labels, case.value) for k, v in texts(alert, Tuning()).items()}
     return (
         f"          - exp_labels: {json.dumps(labels)}\n"
-        f"            exp_annotations: {json.dumps(texts)}\n"
+        f"            exp_annotations: {json.dumps(filled)}\n"
     )
 
 

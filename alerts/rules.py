@@ -14,7 +14,7 @@ from .ourselves import own_alerts
 from .recording import recordings
 from .tuning import Tuning
 
-__all__ = ["alerts", "generated", "groups", "rule_files"]
+__all__ = ["alerts", "generated", "groups", "rule_files", "texts"]
 
 HERE = Path(__file__).resolve().parent
 _HEADER = "# Generated from alerts/*.py by `make generate`. DO NOT EDIT.\n"
@@ -59,7 +59,7 @@ def generated() -> dict[Path, str]:
     return files | {HERE / "tests" / name: text for name, text in test_files().items()}
 
 
-def annotations(alert: Alert, tuning: Tuning) -> dict[str, str]:
+def texts(alert: Alert, tuning: Tuning) -> dict[str, str]:
     """What a person reads, links added from the alert's name and labels."""
     agent = "&var-agent={{ $labels.runguard_agent_name | urlquery }}"
     filters = "?var-service={{ $labels.service_name | urlquery }}"
@@ -94,7 +94,7 @@ def _rule(rule: Record | Alert, tuning: Tuning) -> Iterator[str]:
     for name, value in (("severity", rule.severity), *rule.labels):
         yield f"          {name}: {value}\n"
     yield "        annotations:\n"
-    for name, value in annotations(rule, tuning).items():
+    for name, value in texts(rule, tuning).items():
         yield f"          {name}: {json.dumps(value)}\n"  # a JSON string is a YAML string
 
 

@@ -1,0 +1,174 @@
+"""Which loop, which agent, since when, what does it cost, is it stopped: without scrolling."""
+
+from __future__ import annotations
+
+from dashboards.boards.parts import STOPPED, how_to_read, lines, number
+from dashboards.model import Board, Kind, Panel, Row, Target
+from dashboards.queries import hourly, increase, label, legend, now, rate, series
+
+__all__ = ["BOARD"]
+
+_WHO = "agent guard signature mode action"
+_TRIPS = increase("runguard.trips", _WHO)
+_BY = ", ".join(label(a) for a in _WHO.split())
+_RECENT = increase("runguard.trips", _WHO, "5m")
+_OF_GUARD = f"on ({label('guard')}) group_left ()"
+
+
+def _of_guard(metric: str) -> str:
+    """Dollars of a guard beside each of its loops. A guard's dollars are not split by signature."""
+    return f"0 * ({_TRIPS} > 0) + {_OF_GUARD} {increase(metric, 'guard')}"
+
+
+_WHICH = Panel(
+    Kind.TABLE,
+    "Which loop, which agent, since when, is it stopped",
+    "Every loop found in the range shown, with the dollars of its guard in the same range.",
+    targets=(
+        Target(f"{_TRIPS} > 0", "Loops", instant=True, unit="none"),
+        Target(
+            f"1000 * min_over_time(timestamp({_RECENT} > 0)[$__range:1m])",
+            "First seen",
+            instant=True,
+            unit="dateTimeFromNow",
+        ),
+        Target(_of_guard("runguard.cost.wasted"), "Wasted", instant=True, unit="currencyUSD"),
+        Target(_of_guard("runguard.cost.avoided"), "Avoided", instant=True, unit="currencyUSD"),
+    ),
+    width=14,
+    columns=(
+        (label("signature"), "Loop"),
+        (label("agent"), "Agent"),
+        (label("mode"), "Stopped?"),
+        (label("action"), "Action"),
+    ),
+    mappings=(("Stopped?", STOPPED),),
+)
+
+_BEATING = f"time() - {series('runguard.worker.heartbeat')} < 60"
+
+BOARD = Board(
+    "runguard-overview",
+    "Runguard / Overview",
+    "Is anything looping now: which loop, which agent, since when, what it costs, is it stopped.",
+    (
+        Row(
+            4,
+            (
+                number(
+                    "Looping now",
+                    "Guards that are open: rooms or sessions in a loop at this moment.",
+                    now("runguard.guards.open"),
+                    bad=1,
+                    decimals=0,
+                ),
+                number(
+                    "Loops, this range",
+                    "Loops that guards found in the range shown.",
+                    increase("runguard.trips"),
+                    warn=1,
+                    decimals=0,
+                ),
+                number(
+                    "Not stopped, this range",
+                    "Loops that were only observed, because the guard's mode says so.",
+                    increase("runguard.trips", mode="observe"),
+                    bad=1,
+                    decimals=0,
+                ),
+                number(
+                    "Wasted per hour",
+                    "Dollars per hour that loops nobody stops cost at this moment.",
+                    f"3600 * sum (rate({series('runguard.cost.wasted')}[5m]))",
+                    unit="currencyUSD",
+                    warn=0.01,
+                    bad=10,
+                    to="runguard-cost",
+                ),
+                number(
+                    "Avoided, this range",
+                    "Dollars that guards demonstrably stopped in the range shown.",
+                    increase("runguard.cost.avoided"),
+                    unit="currencyUSD",
+                    to="runguard-cost",
+                ),
+                number(
+                    "Workers alive",
+                    "Workers with a heartbeat in the last minute; 0 means nothing here is current.",
+                    f"count ({_BEATING})",
+                    bad=1,
+                    below=True,
+                    decimals=0,
+                    to="runguard-itself",
+                ),
+            ),
+        ),
+        Row(
+            7,
+            (
+                _WHICH,
+                lines(
+                    "Loops found",
+                    "When guards found loops, by signature; points lead to the trace of one call.",
+                    Target(
+                        increase("runguard.trips", "signature", "$__rate_interval"),
+                        legend("signature"),
+                        exemplar=True,
+                    ),
+                    width=10,
+                    bars=True,
+                    stacked=True,
+                    decimals=0,
+                ),
+            ),
+        ),
+        Row(
+            7,
+            (
+                lines(
+                    "Events of loops",
+                    "Events that belong to a loop, per second: some are normal, storms stand out.",
+                    Target(
+                        rate(
+                            "runguard.signatures",
+                            "signature",
+                            signature="~room_reconnect|track_subscribe|vad_misfire:.+"
+                            "|job_claim:(refused|unverified|lost|taken_over)",
+                        ),
+                        legend("signature"),
+                        exemplar=True,
+                    ),
+                    width=8,
+                    unit="eps",
+                ),
+                lines(
+                    "Dollars per hour",
+                    "What loops cost and what guards saved, at the rate of each moment.",
+                    Target(hourly("runguard.cost.wasted"), "wasted"),
+                    Target(hourly("runguard.cost.avoided"), "avoided"),
+                    width=8,
+                    unit="currencyUSD",
+                    to="runguard-cost",
+                ),
+                lines(
+                    "Jobs and STT streams",
+                    "Running jobs against open STT streams: one stream per job is healthy.",
+                    Target(now("runguard.jobs"), "jobs"),
+                    Target(now("runguard.stt.streams"), "STT streams"),
+                    Target(now("runguard.guards.open"), "guards open"),
+                    width=8,
+                    decimals=0,
+                    to="runguard-subscriptions",
+                ),
+            ),
+        ),
+        how_to_read(
+            "**Looping now** above 0: the table says which loop and which agent, since when, and "
+            "whether the guard *stopped* it or only observes (`RUNGUARD_MODE=observe`). Open the "
+            "dashboard of that loop from the menu **Runguard**. **Workers alive** at 0: nothing "
+            "here is current, look at *Runguard itself* first. Dollars are estimates from list "
+            "prices; *wasted* is what was seen and not stopped, *avoided* what a guard stopped.",
+            3,
+        ),
+    ),
+)

@@ -1,0 +1,72 @@
+"""PromQL of the panels, from the names of the catalogue and the dashboards' variables."""
+
+from __future__ import annotations
+
+from runguard_otel.telemetry.catalogue import ATTRIBUTES, METRICS, prometheus_label, prometheus_name
+
+__all__ = ["FILTERS", "hourly", "increase", "label", "legend", "now", "rate", "ratio", "series"]
+
+FILTERS = 'cluster=~"$cluster", service_name=~"$service"'
+"""``All`` is ``.*``, so series without such a label are shown as well."""
+
+
+def label(attribute: str) -> str:
+    """The Prometheus label of an attribute."""
+    return prometheus_label(attribute)
+
+
+def legend(*attributes: str) -> str:
+    """A legend of these attributes' values."""
+    return " ".join(f"{{{{{label(a)}}}}}" for a in attributes)
+
+
+def series(metric: str, suffix: str = "", /, **matchers: str) -> str:
+    """A selector: the variables, and attributes that equal a value, or match one after ``~``.
+
+    Raises:
+        KeyError: If the metric has no such attribute, or the attribute no such value.
+    """
+    row = METRICS[metric]
+    parts = [FILTERS]
+    if "agent" in row.attributes:
+        parts.append(f'{label("agent")}=~"$agent"')
+    for attribute, value in matchers.items():
+        if attribute not in row.attributes:
+            raise KeyError(f"{metric} has no attribute {attribute}")
+        operator, text = ("=~", value[1:]) if value.startswith("~") else ("=", value)
+        if value.startswith("!"):
+            operator, text = "!=", value[1:]
+        closed = ATTRIBUTES[attribute].values
+        if closed and operator != "=~" and text not in closed:
+            raise KeyError(f"{attribute} has no value {text!r}")
+        parts.append(f'{label(attribute)}{operator}"{text}"')
+    return f"{prometheus_name(metric)}{suffix}{{{', '.join(parts)}}}"
+
+
+def _by(by: str) -> str:
+    return f" by ({', '.join(label(a) for a in by.split())})" if by else ""
+
+
+def rate(metric: str, by: str = "", suffix: str = "", /, **matchers: str) -> str:
+    """Events per second, summed over workers."""
+    return f"sum{_by(by)} (rate({series(metric, suffix, **matchers)}[$__rate_interval]))"
+
+
+def increase(metric: str, by: str = "", window: str = "$__range", /, **matchers: str) -> str:
+    """Events in a window; the whole range shown if none is given."""
+    return f"sum{_by(by)} (increase({series(metric, **matchers)}[{window}]))"
+
+
+def hourly(metric: str, by: str = "", /, **matchers: str) -> str:
+    """Units per hour at this moment."""
+    return f"3600 * {rate(metric, by, **matchers)}"
+
+
+def now(metric: str, by: str = "", /, **matchers: str) -> str:
+    """The value of an up-down counter, summed over workers."""
+    return f"sum{_by(by)} ({series(metric, **matchers)})"
+
+
+def ratio(part: str, whole: str) -> str:
+    """One share; nothing where there was no traffic."""
+    return f"{part} / ({whole} > 0)"

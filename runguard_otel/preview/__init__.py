@@ -1,0 +1,1 @@
+"""The dashboards without a Grafana: their panels, drawn from a live Prometheus into one page."""

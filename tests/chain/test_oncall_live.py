@@ -1,0 +1,120 @@
+"""Every expression of every dashboard and runbook, asked of a real Prometheus that holds a storm."""
+
+from __future__ import annotations
+
+import copy
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alerts.rules import rule_files
+from alerts.tuning import Tuning
+from runguard_otel.preview.boards import fetch, shipped
+from runguard_otel.preview.panels import Span
+from runguard_otel.preview.prometheus import Prometheus, QueryError
+from runguard_otel.preview.variables import UndeclaredVariable
+from tests.kit.fixtures import running
+from tests.kit.history import MINUTES, now, prometheus_with
+from tests.kit.process import Server
+from tests.kit.sinks import eventually
+from tests.kit.storm import storm
+
+pytestmark = pytest.mark.chain
+
+ROOT = Path(__file__).resolve().parents[2]
+BOARDS = shipped(ROOT / "dashboards" / "generated")
+RUNBOOKS = sorted((ROOT / "alerts" / "runbooks").glob("*.md"))
+QUERY = re.compile(r"```promql\n(.*?)```", re.DOTALL)
+
+
+@dataclass
+class Live:
+    server: Prometheus
+    span: Span
+
+
+def _live(enforce: bool) -> Iterator[Live]:
+    end = now()
+    history = storm(end, enforce=enforce)
+    started: Iterator[Server] = running(lambda: prometheus_with(history, end, rule_files(Tuning())))
+    server = Prometheus(next(started).url)
+    recorded = "service:runguard_trips:events5m"
+    alert = "ALERTS{alertname='RunguardClaimLost'}"
+    for expr in (recorded, alert):
+        eventually(lambda expr=expr: bool(server.instant(expr, time.time())), 20)  # type: ignore[misc]  # bound now
+    yield Live(server, Span(end - MINUTES * 60, time.time()))
+    next(started, None)
+
+
+@pytest.fixture(scope="module")
+def enforced() -> Iterator[Live]:
+    yield from _live(enforce=True)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda b: b["uid"])
+def test_every_panel_and_variable_of_a_dashboard_has_data_in_a_storm(
+    board: dict[str, Any], enforced: Live
+) -> None:
+    found = fetch(board, enforced.server, enforced.span, {})
+    assert [s.panel["title"] for s in found.panels if s.empty] == []
+    for name, (_, there) in found.variables.items():
+        assert there or name == "datasource", f"variable {name} has no values"
+    assert {title for title, _, _ in found.alerts} >= {"RunguardClaimLost"}
+
+
+def test_a_variable_filters(enforced: Live) -> None:
+    overview = BOARDS[0]
+    everything = fetch(overview, enforced.server, enforced.span, {})
+    night = fetch(overview, enforced.server, enforced.span, {"service": "night-desk"})
+    workers = [
+        next(s for s in f.panels if s.panel["title"] == "Workers alive").series[0][1][0]
+        for f in (everything, night)
+    ]
+    assert workers == [2, 1]
+
+
+def test_the_overview_answers_which_who_since_when_cost_and_whether_stopped(
+    enforced: Live,
+) -> None:
+    found = fetch(BOARDS[0], enforced.server, enforced.span, {})
+    table = next(s for s in found.panels if s.panel["type"] == "table")
+    titles = [title for title, _ in table.columns]
+    assert titles == [
+        "Loop", "Agent", "Stopped?", "Action", "Loops", "First seen", "Wasted", "Avoided"
+    ]  # fmt: skip
+    rows = {str(row[0]): dict(zip(titles, row, strict=True)) for row in table.rows}
+    echo = rows["vad_misfire:echo"]
+    assert (echo["Agent"], echo["Stopped?"]) == ("concierge", "enforce")
+    since = enforced.span.end - float(str(echo["First seen"])) / 1000
+    assert 60 * 60 < since < 72 * 60  # it began 112 minutes into the three hours
+    assert float(str(echo["Avoided"])) > 1
+
+
+def test_the_check_notices_a_wrong_name_a_bad_query_and_an_unknown_variable(
+    enforced: Live,
+) -> None:
+    def changed(expr: str) -> dict[str, Any]:
+        board = copy.deepcopy(BOARDS[0])
+        board["panels"][6]["targets"][0]["expr"] = expr
+        board["panels"][6]["targets"] = board["panels"][6]["targets"][:1]
+        return board
+
+    wrong = changed('sum by (runguard_agent_name) (runguard_guard_open{cluster=~"$cluster"})')
+    assert any(s.empty for s in fetch(wrong, enforced.server, enforced.span, {}).panels)
+    with pytest.raises(QueryError):
+        fetch(changed("sum by ("), enforced.server, enforced.span, {})
+    with pytest.raises(UndeclaredVariable):
+        fetch(changed("up{job='$job'}"), enforced.server, enforced.span, {})
+
+
+@pytest.mark.parametrize("path", RUNBOOKS, ids=lambda p: p.stem)
+def test_every_query_of_a_runbook_runs_and_finds_series(path: Path, enforced: Live) -> None:
+    queries = QUERY.findall(path.read_text(encoding="utf-8"))
+    assert queries, "a runbook has at least one query to run"
+    for query in queries:
+        assert enforced.server.instant(query, enforced.span.end), query

@@ -1,0 +1,218 @@
+"""What happened in the three hours: two services, each of the four loops, and small mishaps.
+
+With guards that act the loops stop after seconds and count as avoided; with guards that only
+observe they go on and count as wasted.
+"""
+
+from __future__ import annotations
+
+from tests.kit.history import History, Labels
+
+__all__ = ["FRONT", "NIGHT", "storm"]
+
+FRONT = {"cluster": "eu", "service_name": "front-desk", "instance": "w1:9464", "job": "agents"}
+NIGHT = {"cluster": "eu", "service_name": "night-desk", "instance": "w2:9464", "job": "agents"}
+
+_NOVA = {"provider": "deepgram", "model": "nova-3"}
+_SCRIBE = {"provider": "elevenlabs", "model": "scribe_v2"}
+_GPT = {"provider": "openai", "model": "gpt-5-mini"}
+_SONIC = {"provider": "cartesia", "model": "sonic-3"}
+
+
+def storm(end: float, *, enforce: bool) -> History:
+    """The story, ending at unix time ``end``.
+
+    Args:
+        end: Unix time of the last sample.
+        enforce: Whether the guards act or only observe.
+    """
+    history = History()
+    for owner in (FRONT, NIGHT):
+        history.heartbeat(owner, end)
+        _ordinary(history, owner)
+    _reconnects(history, FRONT, enforce)
+    _misfires(history, NIGHT, enforce)
+    _dispatch(history, FRONT, enforce)
+    _cascade(history, NIGHT, enforce)
+    _mishaps(history)
+    return history
+
+
+def _ordinary(h: History, o: Labels) -> None:
+    agent = {"agent": "concierge" if o is NIGHT else "reservations"}
+    h.level("runguard.jobs", o, 18, (60, 180, 8))
+    h.count("runguard.jobs.ended", o, 0.08, job_outcome="clean")
+    h.count("runguard.jobs.ended", o, 0.001, job_outcome="crashed")
+    h.count("runguard.jobs.ended", o, 0.0006, job_outcome="killed")
+    h.count("runguard.room.connects", o, 0.08, connect="ok")
+    h.count("runguard.room.connects", o, 0.002, connect="failed")
+    h.count("runguard.room.disconnects", o, 0.07, reason="client_initiated")
+    h.count("runguard.room.disconnects", o, 0.006, reason="room_closed")
+    h.count("runguard.room.reconnect_episodes", o, 0.01, episode="recovered")
+    h.count("runguard.room.reconnect_episodes", o, 0.0006, episode="lost")
+    h.count("runguard.stt.results", o, 2.6, kind="genuine", **_NOVA)
+    h.count("runguard.stt.results", o, 0.16, kind="empty", **_NOVA)
+    h.count("runguard.stt.results", o, 0.07, kind="low_confidence", **_NOVA)
+    h.count("runguard.stt.results", o, 0.7, kind="genuine", **_SCRIBE)
+    h.count("runguard.stt.results", o, 0.04, kind="empty", **_SCRIBE)
+    h.count("runguard.stt.audio", o, 17, **_NOVA)
+    h.count("runguard.stt.audio", o, 4, **_SCRIBE)
+    h.level("runguard.stt.streams", o, 4, **_SCRIBE)
+    for signature in ("empty_transcript", "low_confidence"):
+        signature = f"vad_misfire:{signature}"
+        h.count("runguard.signatures", o, 0.09, signature=signature, outcome="suppressed", **agent)
+        h.count("runguard.signatures", o, 0.04, signature=signature, outcome="allowed", **agent)
+    for guard in ("room_reconnect", "vad_misfire", "job_dispatch", "track_subscribe"):
+        h.times("runguard.guard.duration", o, 0.02, 1.5, guard=guard)
+    for result, rate in (
+        ("acquired", 0.08),
+        ("reentered", 0.001),
+        ("renewed", 6),
+        ("released", 0.08),
+    ):
+        h.count("runguard.job.claims", o, rate, result=result, backend="redis")
+    for operation, result, rate in (
+        ("acquire", "acquired", 0.08), ("renew", "renewed", 6), ("release", "released", 0.08)
+    ):  # fmt: skip
+        call = {"operation": operation, "result": result, "backend": "redis"}
+        h.times("runguard.job.claim.duration", o, 0.08, rate, **call)
+    h.count(
+        "runguard.signatures", o, 0.08, signature="job_claim:acquired", outcome="allowed", **agent
+    )
+    for component, names, rate in (
+        ("transport", {}, 0.0022), ("stt", _NOVA, 0.0021), ("stt", _SCRIBE, 0.0007),
+        ("llm", _GPT, 0.0034), ("tts", _SONIC, 0.0046),
+    ):  # fmt: skip
+        h.count("runguard.cost.estimated", o, rate / 1e-5, scale=1e-5, component=component, **names)
+
+
+def _reconnects(h: History, o: Labels, enforce: bool) -> None:
+    who = {"signature": "room_reconnect", "agent": "reservations"}
+    guard = "room_reconnect"
+    h.count("runguard.signatures", o, 0.0015, outcome="allowed", **who)
+    if enforce:
+        h.count(
+            "runguard.signatures", o, 0, (138, 143, 1.4), (165, 170, 0.6), outcome="refused", **who
+        )
+        for action, rate in (("refuse_connect", 0.05), ("shutdown_job", 0.015)):
+            _trips(h, o, guard, (138, 143, rate), action=action, mode="enforce", **who)
+        h.level(
+            "runguard.guards.open",
+            o,
+            0,
+            (138, 144, 18),
+            (165, 171, 6),
+            guard=guard,
+            agent="reservations",
+        )
+        _saved(h, "avoided", o, guard, (138, 144, 0.004), ("transport", "agent"))
+        h.count("runguard.room.connects", o, 0, (138, 143, 1.4), (165, 170, 0.6), connect="refused")
+        _nothing(h, "wasted", o, guard, ("transport", "agent"))
+    else:
+        h.count("runguard.signatures", o, 0, (138, 175, 1.9), outcome="observed", **who)
+        _trips(h, o, guard, (138, 172, 0.02), action="none", mode="observe", **who)
+        h.level("runguard.guards.open", o, 0, (138, 180, 20), guard=guard, agent="reservations")
+        _saved(h, "wasted", o, guard, (138, 180, 0.0026), ("transport", "agent"))
+        _nothing(h, "avoided", o, guard, ("transport", "agent"))
+    h.count("runguard.room.disconnects", o, 0, (138, 145, 1.2), reason="duplicate_identity")
+
+
+def _misfires(h: History, o: Labels, enforce: bool) -> None:
+    signature = "vad_misfire:echo"
+    who = {"signature": signature, "agent": "concierge"}
+    guard, loud = "vad_misfire", (112, 128, 1.5) if enforce else (112, 180, 2.6)
+    h.count("runguard.stt.results", o, 0.01, loud, kind="echo", **_NOVA)
+    h.count("runguard.signatures", o, 0.001, outcome="allowed", **who)
+    outcome = "suppressed" if enforce else "observed"
+    h.count("runguard.signatures", o, 0, loud, outcome=outcome, **who)
+    action = "mute_while_speaking" if enforce else "none"
+    mode = "enforce" if enforce else "observe"
+    h.count("runguard.trips", o, 0, (112, 126 if enforce else 178, 0.03), guard=guard,
+            action=action, mode=mode, **who)  # fmt: skip
+    end = 129 if enforce else 180
+    h.level("runguard.guards.open", o, 0, (112, end, 9), guard=guard, agent="concierge")
+    kind = "avoided" if enforce else "wasted"
+    _saved(h, kind, o, guard, (112, end, 0.0042), ("llm", "tts"))
+    _nothing(h, "wasted" if enforce else "avoided", o, guard, ("llm", "tts"))
+    names = {"agent": "concierge", "signature": "vad_misfire:no_transcript"}
+    h.count("runguard.signatures", o, 0.01, outcome="observed", **names)
+
+
+def _dispatch(h: History, o: Labels, enforce: bool) -> None:
+    who = {"agent": "reservations"}
+    outcome = "refused" if enforce else "observed"
+    h.count(
+        "runguard.signatures", o, 0.0004, (172, 179, 0.04), signature="job_claim:refused",
+        outcome=outcome, **who,
+    )  # fmt: skip
+    h.count("runguard.job.claims", o, 0.0004, (172, 179, 0.04), result="refused", backend="redis")
+    h.count("runguard.jobs.ended", o, 0, (172, 179, 0.04), job_outcome="refused")
+    for kind, burst in (("unverified", (174, 179, 0.05)), ("lost", (176, 178, 0.02))):
+        name = {"signature": f"job_claim:{kind}", "outcome": "allowed"}
+        h.count("runguard.signatures", o, 0, burst, **name, **who)
+        h.count("runguard.job.claims", o, 0, burst, result=kind, backend="redis")
+    h.count(
+        "runguard.signatures", o, 0.0005, signature="job_claim:taken_over", outcome="allowed", **who
+    )
+    call = {"operation": "acquire", "backend": "redis", "result": "error"}
+    h.times("runguard.job.claim.duration", o, 0.9, 0, (174, 179, 0.3), **call)
+    kind, other = ("avoided", "wasted") if enforce else ("wasted", "avoided")
+    _saved(h, kind, o, "job_dispatch", (172, 179, 0.003), ("transport", "agent"))
+    _nothing(h, other, o, "job_dispatch", ("transport", "agent"))
+
+
+def _cascade(h: History, o: Labels, enforce: bool) -> None:
+    guard, end = "track_subscribe", 160 if enforce else 176
+    who = {"signature": guard, "agent": "concierge"}
+    h.count("runguard.track.subscriptions", o, 0.05, subscription="opened", source="microphone")
+    flap = (152, end, 0.9)
+    became = "reused" if enforce else "observed"
+    h.count("runguard.track.subscriptions", o, 0, flap, subscription=became, source="microphone")
+    h.count("runguard.signatures", o, 0.004, outcome="allowed", **who)
+    h.count("runguard.signatures", o, 0, flap, outcome=became, **who)
+    action, mode = ("reuse_stream", "enforce") if enforce else ("none", "observe")
+    _trips(h, o, guard, (152, end, 0.02), action=action, mode=mode, **who)
+    h.level("runguard.guards.open", o, 0, (152, end, 5), guard=guard, agent="concierge")
+    more = () if enforce else ((152, 180, 22.0),)
+    h.level("runguard.stt.streams", o, 15, (60, 180, 8), *more, **_NOVA)
+    kind, other = ("avoided", "wasted") if enforce else ("wasted", "avoided")
+    _saved(h, kind, o, guard, (152, end, 0.0016), ("stt",))
+    _nothing(h, other, o, guard, ("stt",))
+
+
+def _mishaps(h: History) -> None:
+    h.level("runguard.stt.streams", FRONT, 15, (60, 180, 8), **_NOVA)
+    h.count("runguard.internal_errors", FRONT, 0, (170, 178, 0.008), where="Room.connect")
+    for drop in ("queue_full", "malformed"):
+        h.count("runguard.events.dropped", FRONT, 0, (171, 178, 0.01), drop=drop)
+    h.count(
+        "runguard.cost.unpriced", NIGHT, 0, (100, 180, 0.8), component="tts", provider="acme",
+        model="voice-9", unit="character",
+    )  # fmt: skip
+
+
+def _trips(
+    h: History, o: Labels, guard: str, *bursts: tuple[float, float, float], **by: str
+) -> None:
+    h.count("runguard.trips", o, 0, *bursts, guard=guard, **by)
+
+
+def _saved(
+    h: History,
+    kind: str,
+    o: Labels,
+    guard: str,
+    burst: tuple[float, float, float],
+    parts: tuple[str, ...],
+) -> None:
+    start, end, rate = burst
+    for part in parts:
+        h.count(
+            f"runguard.cost.{kind}", o, 0, (start, end, rate / 1e-5), scale=1e-5, guard=guard,
+            component=part,
+        )  # fmt: skip
+
+
+def _nothing(h: History, kind: str, o: Labels, guard: str, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        h.count(f"runguard.cost.{kind}", o, 0, guard=guard, component=part)
