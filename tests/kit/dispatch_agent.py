@@ -2,7 +2,7 @@
 
 Everything it can be told comes by environment: ``RG_STEPS`` (a file that gets one JSON line per
 step), ``RG_STOP`` (the job ends when that file exists), ``RG_INSTRUMENT`` (``module``, ``main`` or
-``no``), ``RG_AGENT``, ``RG_EXECUTOR``, ``RG_MP``.
+``no``), ``RG_AGENT``, ``RG_EXECUTOR``, ``RG_MP``, ``RG_CONNECT``.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ async def entrypoint(ctx: JobContext) -> None:
         step("left", job=ctx.job.id, reason=reason)
 
     ctx.add_shutdown_callback(left)
+    if os.environ.get("RG_CONNECT"):
+        await ctx.connect()
+        step("connected", job=ctx.job.id)
     stop = Path(os.environ["RG_STOP"])
     while not stop.exists() and not (claim is not None and claim.superseded):
         await asyncio.sleep(0.05)

@@ -20,18 +20,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass
-class Workers:
+class Crew:
     """Some workers of the same agent, and what their jobs did.
 
     Args:
-        dispatcher: The server they registered with.
         folder: Where steps, logs and the claims file are.
-        ids: The workers' ids at the dispatcher.
+        processes: The workers.
     """
 
-    dispatcher: Dispatcher
     folder: Path
-    ids: list[str] = field(default_factory=list)
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     def steps(self, what: str = "entered") -> list[dict[str, Any]]:
@@ -39,12 +36,6 @@ class Workers:
         file = self.folder / "steps"
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         return [step for line in lines if (step := json.loads(line))["step"] == what]
-
-    async def entered(self, count: int, timeout: float = 60) -> list[dict[str, Any]]:
-        """Wait until that many entrypoints have run."""
-        return await self.dispatcher.wait(
-            lambda: found if len(found := self.steps()) >= count else None, timeout
-        )
 
     def process_of(self, worker_id: str) -> asyncio.subprocess.Process:
         """The process that registered under that id: workers register in any order."""
@@ -55,6 +46,10 @@ class Workers:
         )
         return found
 
+    def registered(self) -> int:
+        """How many workers say that they are registered."""
+        return self.log().count("registered worker")
+
     def finish(self) -> None:
         """Let every running job end by itself."""
         (self.folder / "stop").touch()
@@ -64,6 +59,54 @@ class Workers:
         return "".join(
             file.read_text(encoding="utf-8", errors="replace")
             for file in sorted(self.folder.glob("worker-*.log"))
+        )
+
+    async def start(self, count: int, instrument: str, **environment: str) -> None:
+        """Start ``count`` workers of ``tests/kit/dispatch_agent.py``."""
+        inherited = {
+            k: v for k, v in os.environ.items() if not k.startswith(("RUNGUARD_", "OTEL_"))
+        }
+        given = {
+            **inherited,
+            "PYTHONPATH": str(REPOSITORY),
+            "RUNGUARD_CLAIMS_URL": f"sqlite://{self.folder}/claims.sqlite3",
+            "RG_STEPS": str(self.folder / "steps"),
+            "RG_STOP": str(self.folder / "stop"),
+            "RG_INSTRUMENT": instrument,
+            **environment,
+        }
+        for n in range(count):
+            with (self.folder / f"worker-{n}.log").open("wb") as log:
+                self.processes.append(
+                    await asyncio.create_subprocess_exec(
+                        sys.executable, str(AGENT), env=given, stdout=log, stderr=log
+                    )
+                )
+
+    async def end(self) -> None:
+        """End jobs and workers; show their log if something went wrong (pytest prints it)."""
+        if sys.exc_info()[1] is not None:
+            print(self.log())
+        self.finish()
+        await asyncio.gather(*(_end(process) for process in self.processes))
+
+
+@dataclass
+class Workers(Crew):
+    """Workers of a dispatcher in this process.
+
+    Args:
+        dispatcher: The server they registered with.
+        ids: The workers' ids at the dispatcher.
+    """
+
+    dispatcher: Dispatcher = field(default_factory=Dispatcher)
+    ids: list[str] = field(default_factory=list)
+
+    async def entered(self, count: int, timeout: float = 60) -> list[dict[str, Any]]:
+        """Wait until that many entrypoints have run."""
+        return await self.dispatcher.wait(
+            lambda: found if len(found := self.steps()) >= count else None, timeout
         )
 
 
@@ -80,33 +123,26 @@ async def workers(
         **environment: More variables for them.
     """
     async with Dispatcher() as dispatcher:
-        here = Workers(dispatcher, folder)
-        given = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("RUNGUARD_", "OTEL_"))},
-            **dispatcher.environment,
-            "PYTHONPATH": str(REPOSITORY),
-            "RUNGUARD_CLAIMS_URL": f"sqlite://{folder}/claims.sqlite3",
-            "RG_STEPS": str(folder / "steps"),
-            "RG_STOP": str(folder / "stop"),
-            "RG_INSTRUMENT": instrument,
-            **environment,
-        }
+        here = Workers(folder, dispatcher=dispatcher)
         try:
-            for n in range(count):
-                with (folder / f"worker-{n}.log").open("wb") as log:
-                    here.processes.append(
-                        await asyncio.create_subprocess_exec(
-                            sys.executable, str(AGENT), env=given, stdout=log, stderr=log
-                        )
-                    )
+            await here.start(count, instrument, **dispatcher.environment, **environment)
             here.ids = await dispatcher.wait_workers(count)
             yield here
-        except BaseException:
-            print(here.log())  # pytest shows it with the failure
-            raise
         finally:
-            here.finish()
-            await asyncio.gather(*(_end(process) for process in here.processes))
+            await here.end()
+
+
+@contextlib.asynccontextmanager
+async def crew(
+    folder: Path, count: int, *, instrument: str, **environment: str
+) -> AsyncIterator[Crew]:
+    """Start workers that register with the server ``LIVEKIT_URL`` names; see :func:`workers`."""
+    here = Crew(folder)
+    try:
+        await here.start(count, instrument, **environment)
+        yield here
+    finally:
+        await here.end()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
