@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from livekit import rtc
-from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, LanguageCode, stt
+from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, stt
 
 __all__ = ["GRAMMAR", "Recogniser", "confidence_of"]
 
@@ -165,7 +165,8 @@ class _Stream(stt.RecognizeStream):
     async def _finish(self, pcm: bytes) -> None:
         recogniser: Any = self._stt
         text, confidence = await recogniser.hear(pcm)
-        heard = stt.SpeechData(language=LanguageCode("en"), text=text, confidence=confidence)
+        data: Any = stt.SpeechData  # `language` is a plain str before 1.6
+        heard = data(language="en", text=text, confidence=confidence)
         self._say(stt.SpeechEventType.FINAL_TRANSCRIPT, alternatives=[heard])
         self._say(stt.SpeechEventType.END_OF_SPEECH)
         usage = stt.RecognitionUsage(audio_duration=len(pcm) / 2 / RATE)

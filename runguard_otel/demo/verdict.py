@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Mode
 from runguard_otel.demo.runs import Programme, Run
 from runguard_otel.demo.scene import Storm
 
@@ -21,6 +23,9 @@ _COUNTED: Final = {
 }
 _SLACK: Final = {"stt_seconds": 2.0}
 """Seconds by which two runs of the same length differ on a busy machine."""
+
+_AT_MOST: Final = Decimal("0.98")
+"""Of the cost without guards; less than that is not noise."""
 
 _DID: Final = {
     "refuse_connect": "that connect was refused before any request was made",
@@ -60,9 +65,12 @@ def judge(storm: Storm, off: Run, on: Run) -> Verdict:
     problems = [f"the run with guards {_word(r)} {r.error}" for r in (off, on) if r.error]
     if problems or not (off.finished and on.finished):
         return Verdict(storm, tuple(problems or ["it was not played to the end"]))
-    if not any(trip["guard"] == str(storm.guard) for trip in on.trips):
+    own = [trip for trip in on.trips if trip["guard"] == str(storm.guard)]
+    if not own:
         problems.append(f"{storm.guard} did not trip")
-    if not on.used.cost < off.used.cost:
+    elif any(trip["mode"] != str(Mode.ENFORCE) for trip in own):
+        problems.append(f"{storm.guard} tripped but only watched")
+    if on.used.cost > off.used.cost * _AT_MOST:
         problems.append(f"guards on cost ${on.used.cost:.4f}, off ${off.used.cost:.4f}")
     with_guards, without = on.used.as_dict(), off.used.as_dict()
     for meter, words in _COUNTED.items():

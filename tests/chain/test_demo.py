@@ -57,6 +57,22 @@ async def test_reconnects_and_tracks_are_stopped_and_told_whatever_the_environme
     assert report.read_text("utf-8").count("<figure>") == 2
 
 
+async def test_a_guard_that_only_watches_fails_the_demonstration(tmp_path: Path) -> None:
+    switch_off = "import os; os.environ['RUNGUARD_ROOM_RECONNECT_MODE'] = 'observe'"
+    (tmp_path / "sitecustomize.py").write_text(switch_off)
+    code, out, err = await demo(
+        *("--json", "--only", "reconnect", "--html", str(tmp_path / "report.html")),
+        PYTHONPATH=str(tmp_path),
+    )
+    assert code == 1, out + err
+    (reconnect,) = json.loads(out)["storms"]
+    assert reconnect["on"]["connections"] == 13
+    assert reconnect["problems"] == [
+        "room_reconnect tripped but only watched",
+        "guards on cost $0.1593, off $0.1593",
+    ]
+
+
 async def test_a_storm_that_cannot_be_played_fails_with_its_own_last_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

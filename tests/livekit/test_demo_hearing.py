@@ -12,6 +12,7 @@ from runguard_otel.demo.recogniser import Recogniser, confidence_of
 
 pytestmark = pytest.mark.livekit
 
+pytest.importorskip("pocketsphinx")
 inference = pytest.importorskip("livekit.agents.inference")
 if not hasattr(inference, "VAD"):
     pytest.skip("this livekit-agents does not ship a voice detector", allow_module_level=True)

@@ -114,6 +114,14 @@ def test_another_guards_trip_does_not_count() -> None:
     assert "did not trip" in only(programme).problems[0]
 
 
+def test_a_guard_that_only_watched_is_a_problem() -> None:
+    programme = played("misfire", tripped=False)
+    seen = trip("vad_misfire")
+    seen.data["mode"] = "observe"
+    programme.pair(storm("misfire"))[1].feed(seen)
+    assert only(programme).problems == ("vad_misfire tripped but only watched",)
+
+
 def test_a_run_with_guards_that_costs_as_much_is_a_problem() -> None:
     assert any("cost" in p for p in only(played("misfire", on=PLENTY)).problems)
 

@@ -52,7 +52,7 @@ def _card(verdict: Verdict, off: Run, on: Run) -> str:
     storm = verdict.storm
     trips = "".join(
         f'<p class="tripline"><strong>Trip after {trip["at"]:.1f} s.</strong> '
-        f"{escape(explain(trip))}</p>"
+        f"{escape(_sentence(explain(trip)))}</p>"
         for trip in on.trips
     )
     problems = "".join(
@@ -71,6 +71,10 @@ def _card(verdict: Verdict, off: Run, on: Run) -> str:
         f'<div class="below"><div>{trips}{served}{problems}</div>{_meters(off, on)}</div>'
         f"{_events(on)}</section>"
     )
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _meters(off: Run, on: Run) -> str:
