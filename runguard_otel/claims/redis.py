@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisClusterException, RedisError
 
 from runguard_otel.claims import redis_scripts as scripts
@@ -116,6 +117,23 @@ class RedisRegistry:
                 f"Redis: {type(error).__name__}: {scrub(str(error), self._url)}"
             ) from None
 
+    async def _run(self, script: AsyncScript, key: str, *args: str | int) -> Any:
+        """Run a script; once more on a new connection if an idle one turned out to be closed.
+
+        A server that was restarted, or that closes idle connections, is no outage. Asking twice is
+        harmless: every script answers the same instance the same way. A timeout is not retried.
+        """
+        with self._asking():
+            try:
+                return await script(keys=[key], args=args)
+            except Disconnected as error:
+                if type(error) is not Disconnected:  # its subclasses are answers: wrong password
+                    raise
+                pool = getattr(self._client, "connection_pool", None)
+                if pool is not None:
+                    await pool.disconnect(inuse_connections=False)
+                return await script(keys=[key], args=args)
+
     async def open(self) -> None:
         """Connect and load the scripts, so that the first claim is one short round trip."""
         with self._asking():
@@ -147,11 +165,11 @@ class RedisRegistry:
             _ms(ttl),
             scripts.RETENTION_MS,
         ]
-        with self._asking():
-            if self._wait_replicas:
+        if self._wait_replicas:
+            with self._asking():
                 answer = await self._acquire_replicated(key, args)
-            else:
-                answer = await self._acquire(keys=[key], args=args)
+        else:
+            answer = await self._run(self._acquire, key, *args)
         if int(answer[0]) == 1:
             return Granted(int(answer[1]), cast("How", _text(answer[2])))
         token, version, instance, job, remaining = answer[1:]
@@ -174,10 +192,9 @@ class RedisRegistry:
         self, key: str, who: Holder, token: int, ttl: float
     ) -> Renewed | Superseded | Missing:
         """See :class:`~runguard_otel.claims.registry.ClaimRegistry`."""
-        with self._asking():
-            answer = await self._renew(
-                keys=[key], args=[who.instance, token, _ms(ttl), scripts.RETENTION_MS]
-            )
+        answer = await self._run(
+            self._renew, key, who.instance, token, _ms(ttl), scripts.RETENTION_MS
+        )
         if int(answer[0]) == 1:
             return Renewed()
         if int(answer[0]) == 0:
@@ -185,18 +202,12 @@ class RedisRegistry:
         return Superseded(int(answer[1]), _text(answer[2]), _text(answer[3]))
 
     async def release(self, key: str, who: Holder, token: int) -> bool:
-        """See :class:`~runguard_otel.claims.registry.ClaimRegistry`."""
-        with self._asking():
-            return bool(
-                await self._release(keys=[key], args=[who.instance, token, scripts.RETENTION_MS])
-            )
+        """See the protocol. After a broken connection it may say no to what it did before."""
+        return bool(await self._run(self._release, key, who.instance, token, scripts.RETENTION_MS))
 
     async def abandon(self, key: str, job_id: str, worker: str) -> bool:
         """See :class:`~runguard_otel.claims.registry.ClaimRegistry`."""
-        with self._asking():
-            return bool(
-                await self._abandon(keys=[key], args=[job_id, worker, scripts.RETENTION_MS])
-            )
+        return bool(await self._run(self._abandon, key, job_id, worker, scripts.RETENTION_MS))
 
     async def inspect(self, key: str | None = None) -> list[ClaimRecord]:
         """See the protocol. All records are found by scanning, which needs no index."""

