@@ -168,7 +168,7 @@ def _compose(
         logger.info("runguard is disabled (RUNGUARD_DISABLED); nothing is patched")
         return RunGuard(settings)
     try:
-        from runguard_otel.adapters import agents_v1
+        from runguard_otel.adapters import host_patches
         from runguard_otel.adapters.agents_v1.context import agent_name
         from runguard_otel.adapters.agents_v1.services import Services
         from runguard_otel.adapters.agents_v1.usage import session_key
@@ -193,7 +193,7 @@ def _compose(
         services.on_close.append(services.settle)
         services.claims = ClaimDesk(settings, lambda: services.worker)
         services.bring_up = instrument_process
-        patches = PatchSet(agents_v1.patches(services))
+        patches = PatchSet(host_patches(services))
         patches.install()
     except Exception:  # fail open, loudly: the call comes first
         logger.exception("runguard could not be installed; your agent runs without it")
@@ -224,7 +224,7 @@ class RunGuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base 
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """What must be installed for this to switch on."""
-        return ("livekit-agents >= 1.0.23, < 2",)
+        return ("livekit-agents >= 0.12.21, < 2",)
 
     def _instrument(self, **kwargs: Any) -> None:
         import wrapt

@@ -1,0 +1,43 @@
+"""livekit-agents 0.12: every place we touch in the host, one module per concern.
+
+What 0.12 shares with 1.x (rooms, STT streams, worker and job processes) is touched by the very same
+modules of ``agents_v1``; they ask the host what it has. Only what has another shape is here.
+
+================  ==============================================  ================================
+Module            Touches                                         For
+================  ==============================================  ================================
+``agents_v1.hub``       ``Worker.run``, ``_JobProc._run_job_task``  life and end of telemetry
+``agents_v1.room``      ``rtc.Room.connect``, ``rtc.Room.emit``     reconnect loops, outages
+``agents_v1.dispatch``  ``JobRequest.accept``, ``ProcPool``,        one job per room and agent
+                        ``_JobProc``
+``agents_v1.streams``   ``RecognizeStream``                         open streams, audio seconds
+``tracks``              ``HumanInput._recognize_task`` and all of   one STT stream per source, where
+                        ``agents_v1.tracks``                        0.12 opens one per track
+``speech``              ``HumanInput.emit``,                        VAD misfires; 0.12 asks the LLM
+                        ``HumanInput._recognize_task``,             even when there are no words
+                        ``VoicePipelineAgent.                       (``MultimodalAgent``: observed)
+                        _validate_reply_if_possible``, TTS text
+``agents``              ``start``, ``emit`` and ``aclose`` of       which agent, when it speaks
+                        both agents
+``usage``               ``emit`` of both agents                     what it costs
+================  ==============================================  ================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runguard_otel.adapters.agents_v1.services import Services
+    from runguard_otel.adapters.patching import Patch
+
+__all__ = ["patches"]
+
+
+def patches(services: Services) -> list[Patch]:
+    """Every patch of this adapter, in the order of installation; see ``agents_v1.patches``."""
+    from runguard_otel.adapters.agents_v0 import speech, tracks, usage
+    from runguard_otel.adapters.agents_v1 import dispatch, hub, room, streams
+
+    modules = (hub, usage, room, tracks, streams, speech, dispatch)
+    return [row for module in modules for row in module.patches(services)]
