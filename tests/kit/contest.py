@@ -54,6 +54,7 @@ class Client:
         timeout: Bound on a call; both in seconds.
         random: Decides what it does next.
         seen: Where it writes.
+        careless: How often it acts on a claim whose lease is over, from 0 to 1.
     """
 
     registry: ClaimRegistry
@@ -61,6 +62,7 @@ class Client:
     timeout: float
     random: random.Random
     seen: Seen
+    careless: float
     versions: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     async def call(
@@ -98,8 +100,9 @@ class Client:
             return
         start, until, token = boottime(), sent + self.ttl, answer.token
         conduct = self.random.random()
-        for _ in range(self.random.randrange(3)):
-            await asyncio.sleep(self.ttl * (1.3 if conduct < 0.25 else 0.3) * self.random.random())
+        overstays = conduct < self.careless
+        for _ in range(self.random.randrange(1 if overstays else 0, 3)):
+            await asyncio.sleep(self.ttl * (1.3 if overstays else 0.3 * self.random.random()))
             sent = boottime()
             ended = min(until, sent)
             renewed = await self.call(
@@ -122,8 +125,8 @@ class Client:
         if conduct > 0.85:  # vanish, as a crash does
             self.seen.beliefs[key].append(Belief(start, min(until, boottime()), token))
             return
-        if conduct < 0.25:
-            await asyncio.sleep(self.ttl * 1.2)
+        if overstays:
+            await asyncio.sleep(self.ttl * 1.3)
         self.seen.beliefs[key].append(Belief(start, min(until, boottime()), token))
         await self.call(
             key,
@@ -148,6 +151,7 @@ async def contest(
     clients: int = 6,
     keys: int = 8,
     visits: int = 14,
+    careless: float = 0.25,
 ) -> Seen:
     """Let clients, each behind a proxy of its own, fight over some keys.
 
@@ -161,6 +165,7 @@ async def contest(
         clients: How many.
         keys: How many claims.
         visits: How often each client goes for one.
+        careless: How often clients act on a claim whose lease is over, from 0 to 1.
     """
     seen = Seen()
     run = uuid.uuid4().hex[:8]
@@ -171,7 +176,7 @@ async def contest(
         async with FaultProxy(server_port) as proxy:
             registry = make(proxy.port)
             await registry.open()
-            client = Client(registry, ttl, timeout, choose, seen)
+            client = Client(registry, ttl, timeout, choose, seen, careless)
             for _ in range(visits):
                 if faults:
                     proxy.arm(choose.choice(FAULTS) if choose.random() < 0.2 else Fault.NONE)
