@@ -11,10 +11,9 @@ from livekit import rtc
 from livekit.agents import utils
 from livekit.agents.voice import io
 
-__all__ = ["SAMPLE_RATE", "ScriptedAudioInput", "ScriptedAudioOutput"]
+from runguard_otel.demo.stage import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
-"""Samples per second of everything on stage, mono, 16 bit."""
+__all__ = ["ScriptedAudioInput", "ScriptedAudioOutput"]
 
 
 def _accepted(cls: type, **wanted: Any) -> dict[str, Any]:

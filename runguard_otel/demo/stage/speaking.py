@@ -8,7 +8,7 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, llm, tts
 
-from runguard_otel.demo.stage.audio import SAMPLE_RATE
+from runguard_otel.demo.stage import SAMPLE_RATE
 
 __all__ = ["ScriptedLLM", "ScriptedTTS"]
 

@@ -7,7 +7,7 @@ import time
 from livekit import rtc
 from livekit.agents import vad
 
-from runguard_otel.demo.stage.audio import SAMPLE_RATE
+from runguard_otel.demo.stage import SAMPLE_RATE
 
 __all__ = ["ScriptedVAD"]
 
