@@ -58,7 +58,7 @@ async def test_a_guard_that_only_watches_fails_the_demonstration(tmp_path: Path)
     )
     assert code == 1, out + err
     (reconnect,) = json.loads(out)["storms"]
-    assert reconnect["on"]["connections"] == 13
+    assert reconnect["on"]["connections"] == 13, reconnect["problems"]
     assert reconnect["problems"] == [
         "room_reconnect tripped but only watched",
         "guards on cost $0.1593, off $0.1593",
