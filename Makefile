@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env servers test check unit demo bench soak format generate lock clean
+.PHONY: up down help env servers test check unit demo bench soak format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ bench: env ## measure what is claimed; prints goal, measured, ratio and writes b
 
 soak: env ## the long versions: 1,000 job processes, 10,000 rooms
 	$(BIN)/python -m bench --soak
+
+up: ## LiveKit, a sample agent, collector, Prometheus, Alertmanager and Grafana in Docker
+	docker compose up -d --build
+
+down: ## stop them and forget their data
+	docker compose down -v
 
 generate: env ## rewrite every generated file (docs, dashboards, alerts)
 	$(BIN)/python tools/generate.py

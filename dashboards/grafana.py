@@ -20,6 +20,7 @@ __all__ = ["SCHEMA_VERSION", "TAG", "dashboard", "render"]
 SCHEMA_VERSION = 41
 TAG = "runguard"
 _NAME = "${datasource}"
+_COLORS = {"wasted": "red", "avoided": "green"}
 _HEARTBEAT = prometheus_name("runguard.worker.heartbeat")
 _AGENT = prometheus_label("agent")
 _VARIABLES = "${__url_time_range}&${service:queryparam}&${agent:queryparam}&${cluster:queryparam}"
@@ -198,6 +199,11 @@ def _lines(panel: Panel, common: dict[str, Any], extra: dict[str, Any]) -> Any:
         legendPlacement="bottom",
         tooltipMode="multi",
         tooltipSort="desc",
+        overrides=[
+            _column(t.legend, [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}])
+            for t in panel.targets
+            if (color := _COLORS.get(t.legend))
+        ],
         extraJson=extra,
     )
 
@@ -241,7 +247,7 @@ def _columns(panel: Panel) -> list[dict[str, Any]]:
         {
             "id": "organize",
             "options": {
-                "excludeByName": {"Time": True, **{name: True for name in hidden}},
+                "excludeByName": {"Time": True, **dict.fromkeys(hidden, True)},
                 "includeByName": {},
                 "indexByName": {name: place for place, name in enumerate(names)},
                 "renameByName": names,

@@ -9,15 +9,38 @@ from dashboards.queries import hourly, increase, label, legend, now, rate, serie
 __all__ = ["BOARD"]
 
 _WHO = "agent guard signature mode action"
-_TRIPS = increase("runguard.trips", _WHO)
-_BY = ", ".join(label(a) for a in _WHO.split())
-_RECENT = increase("runguard.trips", _WHO, "5m")
+
+
+def _duplicates(window: str, mode: str, outcome: str, action: str) -> str:
+    """Duplicate jobs in the form of the other loops; they are claims that were refused."""
+    expr = increase(
+        "runguard.signatures",
+        "agent signature",
+        window,
+        signature="job_claim:refused",
+        outcome=outcome,
+    )
+    for name, value in (("guard", "job_dispatch"), ("mode", mode), ("action", action)):
+        expr = f'label_replace({expr}, "{label(name)}", "{value}", "", "")'
+    return expr
+
+
+def _loops(window: str) -> str:
+    """All four kinds of loops in a window, by who, where and what was done."""
+    found = [
+        increase("runguard.trips", _WHO, window),
+        _duplicates(window, "enforce", "refused", "refuse_job"),
+        _duplicates(window, "observe", "observed", "none"),
+    ]
+    return "(" + " or ".join(found) + ") > 0"
+
+
 _OF_GUARD = f"on ({label('guard')}) group_left ()"
 
 
 def _of_guard(metric: str) -> str:
     """Dollars of a guard beside each of its loops. A guard's dollars are not split by signature."""
-    return f"0 * ({_TRIPS} > 0) + {_OF_GUARD} {increase(metric, 'guard')}"
+    return f"0 * ({_loops('$__range')}) + {_OF_GUARD} {increase(metric, 'guard')}"
 
 
 _WHICH = Panel(
@@ -25,9 +48,9 @@ _WHICH = Panel(
     "Which loop, which agent, since when, is it stopped",
     "Every loop found in the range shown, with the dollars of its guard in the same range.",
     targets=(
-        Target(f"{_TRIPS} > 0", "Loops", instant=True, unit="none"),
+        Target(_loops("$__range"), "Loops", instant=True, unit="none"),
         Target(
-            f"1000 * min_over_time(timestamp({_RECENT} > 0)[$__range:1m])",
+            f"1000 * min_over_time(timestamp({_loops('5m')})[$__range:1m])",
             "First seen",
             instant=True,
             unit="dateTimeFromNow",

@@ -40,7 +40,7 @@ def storm(end: float, *, enforce: bool) -> History:
 
 def _ordinary(h: History, o: Labels) -> None:
     agent = {"agent": "concierge" if o is NIGHT else "reservations"}
-    h.level("runguard.jobs", o, 18, (60, 180, 8))
+    h.level("runguard.jobs", o, 18, (60, 181, 8))
     h.count("runguard.jobs.ended", o, 0.08, job_outcome="clean")
     h.count("runguard.jobs.ended", o, 0.001, job_outcome="crashed")
     h.count("runguard.jobs.ended", o, 0.0006, job_outcome="killed")
@@ -111,8 +111,8 @@ def _reconnects(h: History, o: Labels, enforce: bool) -> None:
     else:
         h.count("runguard.signatures", o, 0, (138, 175, 1.9), outcome="observed", **who)
         _trips(h, o, guard, (138, 172, 0.02), action="none", mode="observe", **who)
-        h.level("runguard.guards.open", o, 0, (138, 180, 20), guard=guard, agent="reservations")
-        _saved(h, "wasted", o, guard, (138, 180, 0.0026), ("transport", "agent"))
+        h.level("runguard.guards.open", o, 0, (138, 181, 20), guard=guard, agent="reservations")
+        _saved(h, "wasted", o, guard, (138, 181, 0.0026), ("transport", "agent"))
         _nothing(h, "avoided", o, guard, ("transport", "agent"))
     h.count("runguard.room.disconnects", o, 0, (138, 145, 1.2), reason="duplicate_identity")
 
@@ -120,7 +120,7 @@ def _reconnects(h: History, o: Labels, enforce: bool) -> None:
 def _misfires(h: History, o: Labels, enforce: bool) -> None:
     signature = "vad_misfire:echo"
     who = {"signature": signature, "agent": "concierge"}
-    guard, loud = "vad_misfire", (112, 128, 1.5) if enforce else (112, 180, 2.6)
+    guard, loud = "vad_misfire", (112, 128, 1.5) if enforce else (112, 181, 2.6)
     h.count("runguard.stt.results", o, 0.01, loud, kind="echo", **_NOVA)
     h.count("runguard.signatures", o, 0.001, outcome="allowed", **who)
     outcome = "suppressed" if enforce else "observed"
@@ -129,7 +129,7 @@ def _misfires(h: History, o: Labels, enforce: bool) -> None:
     mode = "enforce" if enforce else "observe"
     h.count("runguard.trips", o, 0, (112, 126 if enforce else 178, 0.03), guard=guard,
             action=action, mode=mode, **who)  # fmt: skip
-    end = 129 if enforce else 180
+    end = 129 if enforce else 181
     h.level("runguard.guards.open", o, 0, (112, end, 9), guard=guard, agent="concierge")
     kind = "avoided" if enforce else "wasted"
     _saved(h, kind, o, guard, (112, end, 0.0042), ("llm", "tts"))
@@ -173,20 +173,20 @@ def _cascade(h: History, o: Labels, enforce: bool) -> None:
     action, mode = ("reuse_stream", "enforce") if enforce else ("none", "observe")
     _trips(h, o, guard, (152, end, 0.02), action=action, mode=mode, **who)
     h.level("runguard.guards.open", o, 0, (152, end, 5), guard=guard, agent="concierge")
-    more = () if enforce else ((152, 180, 22.0),)
-    h.level("runguard.stt.streams", o, 15, (60, 180, 8), *more, **_NOVA)
+    more = () if enforce else ((152, 181, 22.0),)
+    h.level("runguard.stt.streams", o, 15, (60, 181, 8), *more, **_NOVA)
     kind, other = ("avoided", "wasted") if enforce else ("wasted", "avoided")
     _saved(h, kind, o, guard, (152, end, 0.0016), ("stt",))
     _nothing(h, other, o, guard, ("stt",))
 
 
 def _mishaps(h: History) -> None:
-    h.level("runguard.stt.streams", FRONT, 15, (60, 180, 8), **_NOVA)
+    h.level("runguard.stt.streams", FRONT, 15, (60, 181, 8), **_NOVA)
     h.count("runguard.internal_errors", FRONT, 0, (170, 178, 0.008), where="Room.connect")
     for drop in ("queue_full", "malformed"):
         h.count("runguard.events.dropped", FRONT, 0, (171, 178, 0.01), drop=drop)
     h.count(
-        "runguard.cost.unpriced", NIGHT, 0, (100, 180, 0.8), component="tts", provider="acme",
+        "runguard.cost.unpriced", NIGHT, 0, (100, 181, 0.8), component="tts", provider="acme",
         model="voice-9", unit="character",
     )  # fmt: skip
 

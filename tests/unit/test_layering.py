@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "cost": {"cost"} | LEAVES,
     "adapters": {"adapters"} | LEAVES,
 }
-ANYTHING = {"instrumentor", "cli", "demo", "preview", "__init__"}
+ANYTHING = {"instrumentor", "cli", "demo", "preview", "zero_code", "__init__"}
 MAX_LINES = 300
 
 
@@ -52,7 +52,8 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
             for alias in node.names:
                 yield alias.name, node in tree.body
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            # alerts/ is imported under two names, at the top and inside a wheel.
+            assert node.level == 0 or not path.is_relative_to(PACKAGE), f"{path}: relative import"
             yield f"{node.module}", node in tree.body
 
 

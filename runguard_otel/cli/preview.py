@@ -1,0 +1,70 @@
+"""``runguard-otel preview``: the dashboards, drawn from a live Prometheus, for a browser alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from runguard_otel._shipped import ROOT
+
+__all__ = ["preview"]
+
+_OUT = typer.Option(
+    Path("runguard-preview.html"), "-o", "--out", help="File to write, or a folder for it."
+)
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+
+
+def preview(
+    prometheus: str = typer.Option(
+        "http://127.0.0.1:9090", help="Address of Prometheus, or of a store with its API."
+    ),
+    out: Path = _OUT,
+    span: str = typer.Option("3h", "--range", help="How far back, such as 30m, 3h or 1d."),
+    service: str = typer.Option("", help="Only this service."),
+    agent: str = typer.Option("", help="Only this agent."),
+    cluster: str = typer.Option("", help="Only this cluster."),
+    as_json: bool = typer.Option(False, "--json", help="Print what was written as JSON."),
+) -> None:
+    """Draw every dashboard from live data into one page that needs no network."""
+    from runguard_otel.preview.boards import fetch, shipped
+    from runguard_otel.preview.page import page
+    from runguard_otel.preview.panels import Span
+    from runguard_otel.preview.prometheus import Prometheus, QueryError
+
+    end = time.time()
+    shown = Span(end - _seconds(span), end)
+    server = Prometheus(prometheus)
+    wanted = {"service": service, "agent": agent, "cluster": cluster}
+    try:
+        boards = shipped(ROOT / "dashboards" / "generated")
+        found = [fetch(board, server, shown, wanted) for board in boards]
+    except QueryError as error:
+        Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(2) from error
+    path = out if out.suffix == ".html" else out / "runguard-preview.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(found, shown, prometheus), encoding="utf-8")
+    empty = [f"{f.board['title']}: {s.panel['title']}" for f in found for s in f.panels if s.empty]
+    result: dict[str, Any] = {
+        "written": str(path),
+        "panels": sum(len(f.panels) for f in found),
+        "empty": empty,
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    typer.echo(f"{path}: {result['panels']} panels, {len(empty)} of them without data")
+
+
+def _seconds(span: str) -> float:
+    number, unit = span[:-1], span[-1:]
+    if unit not in _UNITS or not number.isdigit() or not int(number):
+        raise typer.BadParameter(f"{span!r}: a range such as 30m, 3h or 1d")
+    return float(int(number) * _UNITS[unit])
