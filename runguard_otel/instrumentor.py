@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
-    BaseInstrumentor,  # the package is untyped and re-exports nothing
-)
 
 from runguard_otel.adapters.patching import PatchReport, PatchSet
 from runguard_otel.core.verdict import Trip
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
     from runguard_otel.adapters.agents_v1.services import Services
     from runguard_otel.telemetry.build import Telemetry
 
-__all__ = ["RunGuard", "RunGuardInstrumentor", "instrument", "instrument_process", "uninstrument"]
+__all__ = ["RunGuard", "instrument", "instrument_process", "uninstrument"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -213,25 +209,3 @@ def _warn_about_missing(patches: PatchSet) -> None:
             guard,
             ", ".join(names),
         )
-
-
-class RunGuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is untyped
-    """The zero-code way: ``opentelemetry-instrument python agent.py start``.
-
-    It waits for the application to import ``livekit.agents``: helper processes that never do (the
-    fork server's resource tracker, for example) pay nothing.
-    """
-
-    def instrumentation_dependencies(self) -> Collection[str]:
-        """What must be installed for this to switch on."""
-        return ("livekit-agents >= 0.12.21, < 2",)
-
-    def _instrument(self, **kwargs: Any) -> None:
-        import wrapt
-
-        known = ("tracer_provider", "meter_provider", "logger_provider")
-        given = {name: kwargs[name] for name in known if kwargs.get(name) is not None}
-        wrapt.register_post_import_hook(lambda _: instrument(**given), "livekit.agents")
-
-    def _uninstrument(self, **_: Any) -> None:
-        uninstrument()

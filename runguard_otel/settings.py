@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Mode
@@ -25,12 +25,10 @@ logger = logging.getLogger("runguard_otel")
 ENV_PREFIX = "RUNGUARD_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set. Build it with :meth:`load`, which reports errors for people."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     disabled: bool = Field(False, description="Kill switch: nothing is patched at all.")
     mode: Mode = Field(
@@ -76,6 +74,12 @@ class Settings(BaseSettings):
         ge=0,
         le=0.5,
         description="How much a trip raises the VAD thresholds until genuine speech is heard.",
+    )
+    vad_misfire_cooldown_seconds: float = Field(
+        10,
+        gt=0,
+        description="With a realtime model, how long a trip closes the session's audio input. Each "
+        "misfire after it opened again closes it for twice as long, up to eight times.",
     )
     vad_misfire_say: str = Field(
         "", description="A sentence the agent says once per session when the guard trips."
@@ -176,27 +180,30 @@ class Settings(BaseSettings):
                 raise SettingsError(
                     f"unknown setting {name!r}{hint} All settings: {', '.join(cls.model_fields)}"
                 )
-        replaced: dict[str, Any] = {}
+        found = {
+            name: value
+            for name in cls.model_fields
+            if (value := os.environ.get(ENV_PREFIX + name.upper(), "").strip())
+        }
         while True:
             try:
-                return cls(**{**replaced, **overrides})
+                return cls(**{**found, **overrides})
             except ValidationError as error:
                 for problem in error.errors():
                     name = str(problem["loc"][0])
-                    if name in overrides or name in replaced:
+                    if name in overrides:
                         raise SettingsError(
-                            f"{name}={overrides.get(name)!r} cannot be used: {problem['msg']}; "
+                            f"{name}={overrides[name]!r} cannot be used: {problem['msg']}; "
                             f"allowed: {cls.allowed(name)}"
                         ) from error
                     logger.warning(
                         "%s%s=%r is ignored, using the default: %s; allowed: %s",
                         ENV_PREFIX,
                         name.upper(),
-                        problem["input"],
+                        found.pop(name),
                         problem["msg"],
                         cls.allowed(name),
                     )
-                    replaced[name] = cls.model_fields[name].default
 
     @classmethod
     def allowed(cls, name: str) -> str:

@@ -1,0 +1,40 @@
+"""The zero-code way: ``opentelemetry-instrument python agent.py start``.
+
+A module of its own because its base class costs more to import than all else ``instrument()``
+needs, and only the entry point uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,  # the package is untyped and re-exports nothing
+)
+
+from runguard_otel.instrumentor import instrument, uninstrument
+
+__all__ = ["RunGuardInstrumentor"]
+
+
+class RunGuardInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the base is untyped
+    """The zero-code way: ``opentelemetry-instrument python agent.py start``.
+
+    It waits for the application to import ``livekit.agents``: helper processes that never do (the
+    fork server's resource tracker, for example) pay nothing.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """What must be installed for this to switch on."""
+        return ("livekit-agents >= 0.12.21, < 2",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        import wrapt
+
+        known = ("tracer_provider", "meter_provider", "logger_provider")
+        given = {name: kwargs[name] for name in known if kwargs.get(name) is not None}
+        wrapt.register_post_import_hook(lambda _: instrument(**given), "livekit.agents")
+
+    def _uninstrument(self, **_: Any) -> None:
+        uninstrument()
