@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
@@ -22,11 +22,12 @@ from runguard_otel.errors import SettingsError
 if TYPE_CHECKING:
     Client = Redis | RedisCluster
 
-__all__ = ["SOCKET_TIMEOUT", "connect"]
+__all__ = ["CONNECTIONS", "SOCKET_TIMEOUT", "connect"]
 
 SOCKET_TIMEOUT = 0.2
 """Seconds to wait for a connection, and for a reply; below the keeper's bound of 0.25."""
 CONNECTIONS = 4
+"""How many calls of one registry are in flight at most; a pool's connections follow from that."""
 
 
 def connect(url: str) -> tuple[Client, list[Any]]:
@@ -50,10 +51,7 @@ def connect(url: str) -> tuple[Client, list[Any]]:
             return _cluster(url, tls=transport == "rediss")
         if topology == "sentinel":
             return _sentinel(url, tls=transport == "rediss")
-        pool = BlockingConnectionPool.from_url(
-            url, max_connections=CONNECTIONS, timeout=SOCKET_TIMEOUT, **_common()
-        )
-        client = Redis.from_pool(pool)
+        client = Redis.from_pool(ConnectionPool.from_url(url, **_common()))
         return client, [client]
     except (ValueError, TypeError) as error:
         # The message of the driver may quote a password; the URL without it says enough.
@@ -98,7 +96,6 @@ def _cluster(url: str, *, tls: bool) -> tuple[Client, list[Any]]:
     options = dict(parse_qsl(urlsplit(url).query))
     client = RedisCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in hosts],
-        max_connections=CONNECTIONS,
         **login,
         **_tls(tls, options),
         **_common(),
