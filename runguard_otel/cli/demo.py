@@ -49,9 +49,11 @@ def demo(
 ) -> None:
     """Play four storms twice, with the guards off and on, and compare what was used.
 
-    Takes about a minute and a half. Needs no account, key or network: providers and the LiveKit
-    server are stand-ins, everything else is real. The exit code is 0 only if all guards tripped and
-    every run with guards used less than the same run without.
+    Takes about a minute and a half and needs no account, key or network:
+    providers and the LiveKit server are stand-ins, everything else is real.
+
+    The exit code is 0 only if all guards tripped and every run with guards
+    used less than the same run without.
     """
     for module, remedy in _NEEDED.items():
         if importlib.util.find_spec(module) is None:

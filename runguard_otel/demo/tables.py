@@ -151,6 +151,6 @@ def _sentences(programme: Programme, judged: list[Verdict]) -> list[RenderableTy
         if on.served is not None:
             said.append(Text(f"{on.served[0]} of {on.served[1]} {verdict.storm.served}."))
         said.extend(Text(f"PROBLEM {problem}", style="red") for problem in verdict.problems)
-        lines.extend(Padding(text, (0, 0, 0, 2)) for text in said)
+        lines.extend(Padding(text, (0, 0, 0, 2), expand=False) for text in said)
         lines.append(Text())
     return lines
