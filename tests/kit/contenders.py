@@ -14,11 +14,12 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from runguard_otel.claims.open import open_registry
-from runguard_otel.claims.registry import ClaimRegistry, Granted, Holder, RegistryUnavailable
+from runguard_otel.claims.registry import ClaimRegistry, Granted, Held, Holder, RegistryUnavailable
 from runguard_otel.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,10 +29,20 @@ def _who(number: int) -> Holder:
     return Holder(f"AJ_{number}", uuid.uuid4().hex, "w")
 
 
+async def insist(registry: ClaimRegistry, key: str, who: Holder, ttl: float) -> Granted | Held:
+    """Ask until there is an answer: of a thousand at once, some wait longer than a call may take.
+
+    Asking again is harmless, for the same instance is told the same.
+    """
+    while True:
+        with suppress(RegistryUnavailable):
+            return await registry.acquire(key, who, ttl)
+
+
 async def rush(registry: ClaimRegistry, key: str, first: int, count: int) -> list[int]:
     """``count`` jobs claim one key at once; the tokens that were granted."""
     answers = await asyncio.gather(
-        *(registry.acquire(key, _who(n), 60) for n in range(first, first + count))
+        *(insist(registry, key, _who(n), 60) for n in range(first, first + count))
     )
     return [answer.token for answer in answers if isinstance(answer, Granted)]
 
@@ -48,10 +59,7 @@ async def sweep(
     async def lane() -> None:
         for room in queue:
             key = f"rg:v1:{{{prefix}{room}}}"
-            try:
-                answer = await registry.acquire(key, _who(number), 600)
-            except RegistryUnavailable:  # busy machine: ask again, as the keeper would
-                answer = await registry.acquire(key, _who(number), 600)
+            answer = await insist(registry, key, _who(number), 600)
             if isinstance(answer, Granted):
                 won.append(room)
 
