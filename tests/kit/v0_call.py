@@ -15,6 +15,7 @@ from livekit.rtc._proto import ffi_pb2, room_pb2
 from runguard_otel.adapters import host_patches
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import PatchSet
+from runguard_otel.core.ports import UsagePort
 from runguard_otel.demo.stage import SAMPLE_RATE
 from runguard_otel.demo.stage.ffi import StageServer
 from runguard_otel.demo.stage.listening import ScriptedSTT
@@ -72,9 +73,9 @@ async def until(reached: Any, what: str, seconds: float = 5.0) -> None:
 class Guarded:
     """Everything of the installed host's adapter but claims; ``on=False``: the host as it is."""
 
-    def __init__(self, on: bool = True, **settings: Any) -> None:
+    def __init__(self, on: bool = True, usage: UsagePort | None = None, **settings: Any) -> None:
         self.recorder = MemoryRecorder()
-        self.services = Services(Settings.load(**settings), self.recorder)
+        self.services = Services(Settings.load(**settings), self.recorder, usage=usage)
         self.patches = PatchSet(host_patches(self.services) if on else [])
 
     def __enter__(self) -> Guarded:
@@ -84,6 +85,7 @@ class Guarded:
     def __exit__(self, *_: object) -> None:
         self.patches.undo()
         self.services.close()
+        assert self.recorder.errors == [], "an event emitter swallows what a handler raises"
 
     def found(self, what: str) -> list[Event]:
         """The events whose signature begins with ``what``."""
@@ -187,7 +189,8 @@ async def voice_call(*, early: bool = False, **options: Any) -> AsyncIterator[Vo
         early: The caller's microphone is there before the agent.
         **options: For ``VoicePipelineAgent``; also ``stt`` and ``pace`` (seconds per character).
     """
-    with _quick(), PublishingStage() as stage:
+    stage = PublishingStage()
+    with _quick(), stage:
         room = rtc.Room()
         await room.connect("wss://stage", stage.token(ROOM, "agent"))
         stage.join(ROOM, CALLER)
@@ -219,7 +222,8 @@ class RealtimeCall(Caller):
 @asynccontextmanager
 async def realtime_call() -> AsyncIterator[RealtimeCall]:
     """The same with a realtime model."""
-    with PublishingStage() as stage:
+    stage = PublishingStage()
+    with stage:
         room = rtc.Room()
         await room.connect("wss://stage", stage.token(ROOM, "agent"))
         stage.join(ROOM, CALLER)
