@@ -44,8 +44,8 @@ def _live(enforce: bool) -> Iterator[Live]:
     started: Iterator[Server] = running(lambda: prometheus_with(history, end, rule_files(Tuning())))
     server = Prometheus(next(started).url)
     recorded = "service:runguard_trips:events5m"
-    alert = "ALERTS{alertname='RunguardClaimLost'}"
-    for expr in (recorded, alert):
+    names = ("RunguardClaimLost", "RunguardWatchdog")
+    for expr in (recorded, *(f"ALERTS{{alertname='{name}'}}" for name in names)):
         eventually(lambda expr=expr: bool(server.instant(expr, time.time())), 20)  # type: ignore[misc]  # bound now
     yield Live(server, Span(end - MINUTES * 60, time.time()))
     next(started, None)
