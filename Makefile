@@ -15,11 +15,14 @@ help: ## list the targets
 env: $(STAMP) ## make .venv with the locked versions
 
 # uv is fetched by pip, pinned; it then installs the lock file, every file checked by its hash.
-$(STAMP): requirements/dev.txt requirements/bootstrap.txt pyproject.toml
+$(BIN)/uv: requirements/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	  || { echo "Python 3.10 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+$(STAMP): requirements/dev.txt $(BIN)/uv pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
@@ -60,7 +63,7 @@ format: env ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: env ## resolve requirements/*.in anew (the only step that may change a version)
+lock: $(BIN)/uv ## resolve requirements/*.in anew (the only step that may change a version)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	  --no-header --no-annotate --no-emit-index-url -o requirements/bootstrap.txt requirements/bootstrap.in
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
