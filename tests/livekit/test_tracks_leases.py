@@ -17,7 +17,7 @@ from runguard_otel.adapters.agents_v1.leases import Lease
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.models import ScriptedSTT, final
+from runguard_otel.demo.stage.listening import ScriptedSTT, final
 from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
 

@@ -14,7 +14,8 @@ from livekit.agents import stt
 from runguard_otel.adapters.agents_v1 import streams
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.models import ScriptedSTT, ScriptedVAD
+from runguard_otel.demo.stage.listening import ScriptedSTT
+from runguard_otel.demo.stage.voice_activity import ScriptedVAD
 from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
 

@@ -121,7 +121,10 @@ async def test_observe_counts_the_same_and_changes_nothing() -> None:
             await storm(call)
             assert call.asked == ["<continue>"] * 5
             assert call.vad.thresholds == (0.5, 0.35)
-        assert guarded.misfires == [("empty_transcript", "observed")] * 5
+            await call.hear(final("uh", 0.1))
+            await call.quiet()
+            assert call.asked[5:] == ["uh"]
+        assert guarded.misfires[:5] == [("empty_transcript", "observed")] * 5
         (trip,) = guarded.recorder.trips
         assert (trip.mode, trip.action) == ("observe", "none")
 
@@ -260,7 +263,26 @@ async def test_closing_after_a_trip_closes_the_ears() -> None:
             assert [t.action for t in guarded.recorder.trips] == ["close_session"]
 
 
-async def test_two_agents_do_not_share_a_row(guarded: Guarded) -> None:
+async def test_of_two_agents_in_one_process_each_has_its_own_words_and_its_own_row(
+    guarded: Guarded,
+) -> None:
+    async with voice_call(pace=0.005) as one:
+        other = VoiceCall(one.stage, one.room, pace=0.005)
+        other.agent.start(one.room, "caller")
+        await until(other.agent._track_published_fut.done, "the other's voice is published")
+        await say(one)
+        await say(other, "Something quite different is said by this one of the two.")
+        await other.hear(final(ECHO, 0.85))
+        await other.quiet()
+        assert (other.asked, guarded.misfires) == ([ECHO], [])
+        await one.quiet()
+        await storm(one, times=4)
+        await storm(other, times=4)
+        assert guarded.recorder.trips == []
+        await other.agent._human_input.aclose()
+
+
+async def test_two_calls_do_not_share_a_row(guarded: Guarded) -> None:
     async with voice_call() as one:
         await storm(one, times=4)
     async with voice_call() as other:
