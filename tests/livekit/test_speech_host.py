@@ -31,6 +31,11 @@ TARGETS: list[tuple[type, str]] = [
     (tts.ChunkedStream, "__init__"),
     (AgentSession, "start"),
     (AgentSession, "_update_agent_state"),
+    (AgentActivity, "_on_input_audio_transcription_completed"),
+    (AgentActivity, "_on_generation_created"),
+    (AgentActivity, "_on_input_speech_started"),
+    (AgentActivity, "_schedule_speech"),
+    (AgentSession, "_conversation_item_added"),
     (AgentSession, "_aclose_impl" if hasattr(AgentSession, "_aclose_impl") else "aclose"),
 ]
 

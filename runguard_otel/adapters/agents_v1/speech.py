@@ -14,6 +14,8 @@ import time
 from typing import Any
 
 from runguard_otel.adapters.agents_v1 import batch_stt, echo_text, session
+from runguard_otel.adapters.agents_v1.exchange import transcribes
+from runguard_otel.adapters.agents_v1.realtime import RealtimeGate
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_sessions import SpeechSessions
 from runguard_otel.adapters.agents_v1.speech_state import GUARD, SpeechState
@@ -42,7 +44,8 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
 
     sessions = SpeechSessions(services, clock)
     services.on_close.append(sessions.close)
-    gate = _Gate(services, sessions)
+    realtime = RealtimeGate(services, sessions)
+    gate = _Gate(services, sessions, realtime)
     return [
         Patch(
             AudioRecognition,
@@ -56,7 +59,8 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
             "on_end_of_turn",
             gate.on_end_of_turn,
             GUARD,
-            "no LLM call for a turn without a word (an empty manual commit)",
+            "no LLM call for a turn without a word (an empty manual commit), and no turn of a "
+            "realtime model while its input is closed",
         ),
         Patch(
             AudioRecognition,
@@ -68,17 +72,21 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
         *batch_stt.patches(services, sessions),
         *echo_text.patches(services, sessions),
         *session.patches(services, sessions),
+        *realtime.patches(),
     ]
 
 
 class _Gate:
-    def __init__(self, services: Services, sessions: SpeechSessions) -> None:
+    def __init__(
+        self, services: Services, sessions: SpeechSessions, realtime: RealtimeGate
+    ) -> None:
         from livekit.agents.stt import SpeechEventType
         from livekit.agents.vad import VADEventType
 
         self._recorder = services.recorder
         self._enforcing = services.enforcing(GUARD)
         self._sessions = sessions
+        self._realtime = realtime
         self._final = SpeechEventType.FINAL_TRANSCRIPT
         self._interim = SpeechEventType.INTERIM_TRANSCRIPT
         self._preflight = getattr(SpeechEventType, "PREFLIGHT_TRANSCRIPT", None)  # since 1.2
@@ -106,6 +114,7 @@ class _Gate:
             if veto and hasattr(info, "skip_reply"):
                 info.skip_reply = True  # since 1.4: the host does the rest of its bookkeeping
                 veto = False
+            veto = veto or self._realtime.vetoes_turn(activity)
         return True if veto else wrapped(*args, **kwargs)
 
     async def on_vad_event(self, wrapped: Any, recognition: Any, args: Any, kwargs: Any) -> Any:
@@ -120,6 +129,8 @@ class _Gate:
         """The event to forward: the same, a changed copy, or ``None`` to swallow it."""
         state = self._sessions.of_recognition(recognition)
         if event.type is self._final:
+            if transcribes(recognition._hooks):
+                return event  # the model's own transcript of the same speech is judged
             return self._judge_final(state, recognition, event)
         if not self._acts_on(recognition) or not state.guard.in_a_row:
             return event
@@ -171,7 +182,7 @@ class _Gate:
         return self._enforcing and getattr(recognition._hooks, "_rt_session", None) is None
 
     def _segment(self, recognition: Any, event: Any) -> None:
-        if recognition._hooks.stt is None:
+        if recognition._hooks.stt is None or transcribes(recognition._hooks):
             return
         state = self._sessions.of_recognition(recognition)
         if event.type is self._voice_starts:

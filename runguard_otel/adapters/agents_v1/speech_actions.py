@@ -30,6 +30,7 @@ class SpeechActions:
         self._thresholds = thresholds
         self._raised: weakref.ref[Any] | None = None
         self._muted = False
+        self._cooling = False
         self._said = False
         self._ending: asyncio.Task[None] | None = None
 
@@ -52,21 +53,31 @@ class SpeechActions:
             self._thresholds.release(detector, id(self))
 
     def mute(self) -> None:
-        """Stop listening, if the session listens at all."""
-        heard = getattr(self._session(), "input", None)
-        if heard is None or self._muted or heard.audio is None or not heard.audio_enabled:
-            return
-        self._muted = True
-        heard.set_audio_enabled(False)
+        """Stop listening while the agent speaks, if the session listens at all."""
+        if not self._muted:
+            self._muted = self._cooling or self._close_input()
 
     def unmute(self) -> None:
         """Listen again, if it was us who stopped it."""
-        heard = getattr(self._session(), "input", None)
         if not self._muted:
             return
         self._muted = False
-        if heard is not None and heard.audio is not None:
-            heard.set_audio_enabled(True)
+        if not self._cooling:
+            self._open_input()
+
+    def cool(self) -> bool:
+        """Stop listening until :meth:`warm`; false if the session does not listen anyway."""
+        if not self._cooling:
+            self._cooling = self._muted or self._close_input()
+        return self._cooling
+
+    def warm(self) -> None:
+        """Listen again after :meth:`cool`."""
+        if not self._cooling:
+            return
+        self._cooling = False
+        if not self._muted:
+            self._open_input()
 
     def end(self) -> None:
         """Close the session, after what is being said. Never waited for: the caller is its STT."""
@@ -77,6 +88,24 @@ class SpeechActions:
             session.shutdown(drain=True)
         else:  # 1.0 has no shutdown
             self._ending = asyncio.get_running_loop().create_task(session.aclose())
+
+    def _close_input(self) -> bool:
+        heard = getattr(self._session(), "input", None)
+        if heard is None or heard.audio is None or not heard.audio_enabled:
+            return False
+        heard.set_audio_enabled(False)
+        return True
+
+    def _open_input(self) -> None:
+        heard = getattr(self._session(), "input", None)
+        if heard is None:
+            return
+        if heard.audio is not None:
+            heard.set_audio_enabled(True)
+        elif hasattr(heard, "_audio_enabled"):
+            # The session is over and has no microphone. It may start again, and must hear then;
+            # the public way would log that there is nothing to enable.
+            heard._audio_enabled = True
 
     def _say(self, session: Any) -> None:
         session.say(self._sentence)

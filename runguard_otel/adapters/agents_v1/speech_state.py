@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 import weakref
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
 from runguard_otel.adapters.agents_v1.context import current_job, session_context
+from runguard_otel.adapters.agents_v1.cooldown import Cooldown
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_actions import SpeechActions
 from runguard_otel.adapters.agents_v1.vad import VADThresholds
@@ -17,7 +19,7 @@ from runguard_otel.core.guards.echo import EchoMemory
 from runguard_otel.core.guards.misfire import MisfireDecision, MisfireGuard, MisfirePolicy
 from runguard_otel.core.ports import AttributeValue
 from runguard_otel.core.signatures import GuardName
-from runguard_otel.core.verdict import Clock, Mode, Outcome, Subject, Trip
+from runguard_otel.core.verdict import Clock, Mode, Outcome, Subject, Trip, Verdict
 
 __all__ = ["SpeechState"]
 
@@ -65,6 +67,9 @@ class SpeechState:
         self._clock = clock
         self._window = settings.vad_misfire_window_seconds
         self._actions = actions(self._session, settings, thresholds)
+        self.cooldown = Cooldown(
+            settings.vad_misfire_cooldown_seconds, self._actions, self.loop, self._shielded
+        )
         self._reported_open = False
         self._close_after = settings.vad_misfire_close_after_trips
         self._trips = 0
@@ -87,6 +92,8 @@ class SpeechState:
         activity: Any = None,
         mode: Mode | None = None,
         heard: bool = True,
+        answered: bool = False,
+        began: float | None = None,
     ) -> MisfireDecision:
         """Judge and report one final result.
 
@@ -98,10 +105,12 @@ class SpeechState:
             activity: The running ``AgentActivity``.
             mode: Overrides the session's mode for this event.
             heard: False where no result came at all, and none is to be counted.
+            answered: The model needs no transcript to answer: nothing is held back before a trip.
+            began: When the speech began, in monotonic seconds, if the result came long after it.
         """
         now = self._clock()
         mode = mode or self.mode
-        echo = self.echo.is_echo(text, now)
+        echo = self.echo.is_echo(text, now if began is None else began)
         decision = self.guard.on_final(text, confidence, echo=echo, now=now)
         recorder = self._recorder
         if heard:
@@ -113,7 +122,8 @@ class SpeechState:
                 "gen_ai.provider.name": provider,
                 "gen_ai.request.model": model,
             }
-            outcome = Outcome.of(decision.verdict, mode)
+            held = decision.open or not answered
+            outcome = Outcome.of(decision.verdict if held else Verdict.ALLOW, mode)
             self._event(decision.signature, outcome, attributes)
         self._settle(decision.open)
         if decision.open:
@@ -126,6 +136,18 @@ class SpeechState:
         """A voice segment of half a second or more led to no text at all. Observed only."""
         self.segment_unheard = False
         self._event("vad_misfire:no_transcript", Outcome.OBSERVED, {})
+
+    def unasked_answer(self, provider: str, model: str) -> None:
+        """A realtime model answered, and nothing tells what it heard. Observed only."""
+        self._event(
+            "vad_misfire:no_transcript",
+            Outcome.OBSERVED,
+            {"gen_ai.provider.name": provider, "gen_ai.request.model": model},
+        )
+
+    def agent_said(self, text: str, source: Hashable) -> None:
+        """The agent said ``text``, by a voice that never told us before."""
+        self.echo.said(text, source, self._clock())
 
     def agent_speaks(self, speaking: bool) -> None:
         """The agent started or stopped speaking."""
@@ -185,6 +207,7 @@ class SpeechState:
         else:
             self._recorder.guard_closed(GUARD)
             self._actions.recover()
+            self.cooldown.reset()
 
     def _tripped(self, trip: Trip, activity: Any, mode: Mode) -> None:
         self._trips += 1

@@ -85,6 +85,23 @@ class EchoMemory:
         if not any(stripped in text.joined() for text in waiting):
             self.push(sentence, source)
 
+    def said(self, sentence: str, source: Hashable, now: float) -> None:
+        """The agent has said ``sentence``, which is only known now that it is over.
+
+        Args:
+            sentence: What was said, as far as it was heard.
+            source: Whose text it is.
+            now: Monotonic seconds.
+        """
+        stripped = sentence.strip()
+        if any(stripped in text.joined() for text in self._texts.values()):
+            return
+        fresh = self._fresh
+        self.push(stripped, source)
+        self._fresh = fresh  # nothing new waits to be said
+        if not self._speaking and source in self._texts:
+            self._texts[source].expires = now + self.seconds
+
     def started(self, now: float) -> None:
         """The agent begins, or goes on, to speak."""
         if self._speaking:

@@ -23,11 +23,16 @@ def _accepted(cls: type, **wanted: Any) -> dict[str, Any]:
 
 
 class ScriptedAudioInput(io.AudioInput):
-    """A microphone: what is pushed is what the session hears. Counts the seconds heard."""
+    """A microphone: what is pushed is what the session hears. Counts the seconds heard.
+
+    As with a room, what is said while the session does not listen is lost.
+    """
 
     def __init__(self) -> None:
         super().__init__(**_accepted(io.AudioInput, label="scripted microphone"))
         self.seconds = 0.0
+        self.lost_seconds = 0.0
+        self._listening = True
         self._frames: utils.aio.Chan[rtc.AudioFrame] = utils.aio.Chan()
 
     def __aiter__(self) -> ScriptedAudioInput:
@@ -40,7 +45,25 @@ class ScriptedAudioInput(io.AudioInput):
 
     def push(self, frame: rtc.AudioFrame) -> None:
         """Let the session hear one frame."""
-        self._frames.send_nowait(frame)
+        if self._listening:
+            self._frames.send_nowait(frame)
+        else:
+            self.lost_seconds += frame.duration
+
+    def on_attached(self) -> None:
+        """The session listens."""
+        self._listening = True
+
+    def on_detached(self) -> None:
+        """The session stopped listening."""
+        self._listening = False
+
+    def push_voice(self, seconds: float = 0.6) -> None:
+        """Let the session hear some sound, as loud as a voice, and the silence after it."""
+        samples = int(SAMPLE_RATE * seconds)
+        loud = (1000).to_bytes(2, "little", signed=True) * samples
+        self.push(rtc.AudioFrame(loud, SAMPLE_RATE, 1, samples))
+        self.push_silence()
 
     def push_silence(self, seconds: float = 0.1, frame_seconds: float = 0.02) -> None:
         """Let the session hear silence, in frames of ``frame_seconds``."""

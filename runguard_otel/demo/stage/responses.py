@@ -1,0 +1,71 @@
+"""What a scripted realtime model hears and says."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from dataclasses import dataclass, fields
+from typing import Any
+
+from livekit import rtc
+from livekit.agents import llm, utils
+
+__all__ = ["Heard", "Response", "known"]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the model makes of one voice.
+
+    Args:
+        text: The transcript; blank when there was none to make; ``None``: none is reported.
+        confidence: 0 to 1, or ``None`` when the model reports none.
+        call: Name of a tool to call instead of answering.
+    """
+
+    text: str | None
+    confidence: float | None = None
+    call: str = ""
+
+
+class Response:
+    """One answer: the unit that is billed, by its seconds of audio."""
+
+    def __init__(self, name: str, *, asked: bool) -> None:
+        self.name = name
+        self.asked = asked
+        self.cancelled = False
+        self.seconds = 0.0
+        self.messages: utils.aio.Chan[Any] = utils.aio.Chan()
+        self.calls: utils.aio.Chan[Any] = utils.aio.Chan()
+        self.text: utils.aio.Chan[str] = utils.aio.Chan()
+        self.audio: utils.aio.Chan[rtc.AudioFrame] = utils.aio.Chan()
+        self.pump: asyncio.Task[None] | None = None
+
+    @property
+    def unread(self) -> int:
+        """Parts that were sent and that nobody took."""
+        return sum(c.qsize() for c in (self.messages, self.calls, self.text, self.audio))
+
+    @property
+    def running(self) -> bool:
+        """Whether the model is still speaking."""
+        return self.pump is not None and not self.pump.done()
+
+    def event(self) -> llm.GenerationCreatedEvent:
+        """What the host is told when the answer begins."""
+        return llm.GenerationCreatedEvent(
+            message_stream=self.messages, function_stream=self.calls, user_initiated=self.asked
+        )
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        for channel in (self.messages, self.calls, self.text, self.audio):
+            if not channel.closed:
+                channel.close()
+
+
+def known(kind: Any, **wanted: Any) -> dict[str, Any]:
+    """What this release's event or capabilities have; older ones have fewer fields."""
+    names = {f.name for f in fields(kind)} & set(inspect.signature(kind).parameters)
+    return {name: value for name, value in wanted.items() if name in names}
