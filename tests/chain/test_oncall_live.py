@@ -1,4 +1,4 @@
-"""Every expression of every dashboard and runbook, asked of a real Prometheus that holds a storm."""
+"""Every query of every dashboard and runbook, asked of a real Prometheus that holds a storm."""
 
 from __future__ import annotations
 

@@ -1,0 +1,245 @@
+"""From the third reconnect in a job process to the page, through every real part of the way.
+
+Job processes -> hub -> ``/metrics`` -> Prometheus -> shipped rules -> Alertmanager with the shipped
+configuration -> a stand-in for PagerDuty. Intervals are shortened, all by replacing text in shipped
+files (``SHORTER``), so that the whole storm, its page and its end fit into half a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from alerts.rules import rule_files
+from alerts.tuning import Tuning
+from runguard_otel.preview.prometheus import Prometheus
+from tests.kit import servers
+from tests.kit.fixtures import running
+from tests.kit.pagerduty import KEY, PagerDuty
+from tests.kit.ports import free_port
+from tests.kit.process import Server
+from tests.kit.sinks import eventually
+
+pytestmark = pytest.mark.chain
+
+ROOT = Path(__file__).resolve().parents[2]
+WINDOW = 15
+SHORTER = {
+    "[5m]": f"[{WINDOW}s]",
+    "offset 5m": f"offset {WINDOW}s",
+    "offset 6m": f"offset {WINDOW + 5}s",
+    "keep_firing_for: 10m": "keep_firing_for: 3s",
+}
+SHORTER_ROUTES = {
+    "group_wait: 5s": "group_wait: 1s",
+    "group_wait: 10s": "group_wait: 1s",
+    "group_interval: 5m": "group_interval: 1s",
+}
+SCRAPE = """
+global: {{scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}}
+rule_files: [recording.yml, alerts.yml]
+alerting: {{alertmanagers: [{{static_configs: [{{targets: ["127.0.0.1:{alertmanager}"]}}]}}]}}
+scrape_configs:
+  - job_name: agents
+    static_configs:
+"""
+TARGET = """
+      - targets: ["127.0.0.1:{port}"]
+        labels: {{service_name: {service}, cluster: eu}}
+"""
+
+
+def shortened(text: str, words: dict[str, str]) -> str:
+    for long, short in words.items():
+        assert long in text, f"{long} is no longer in what ships"
+        text = text.replace(long, short)
+    return text
+
+
+@dataclass
+class Worker:
+    """A worker process; its jobs storm when told to."""
+
+    service: str
+    port: int
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "RUNGUARD_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.kit.storm_worker", str(self.port)],
+            cwd=ROOT,
+            env={**clean, "OTEL_SERVICE_NAME": self.service},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._out.readline() == "ready\n"
+
+    @property
+    def _out(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def storm(self, rooms: int, reconnects: int) -> float:
+        """Make one; the unix time of a third reconnect."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{rooms} {reconnects}\n")
+        self.process.stdin.flush()
+        return float(self._out.readline())
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Chain:
+    front: Worker
+    night: Worker
+    prometheus: Prometheus
+    pagerduty: PagerDuty
+
+
+def alertmanager_config(pagerduty: PagerDuty, key_file: Path) -> str:
+    """The shipped file with its addresses and waits replaced."""
+    text = (ROOT / "alerts" / "alertmanager.yml").read_text()
+    addresses = {
+        "/etc/alertmanager/secrets/pagerduty_routing_key": str(key_file),
+        "http://127.0.0.1:9095/watchdog": f"{pagerduty.url}/watchdog",
+    }
+    text = shortened(text, {**addresses, **SHORTER_ROUTES})
+    return f"global: {{pagerduty_url: {pagerduty.url}/v2/enqueue}}\n{text}"
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    pagerduty = PagerDuty()
+    key_file = tmp_path_factory.mktemp("secrets") / "key"
+    key_file.write_text(KEY)
+    config = alertmanager_config(pagerduty, key_file)
+    alertmanagers: Iterator[Server] = running(lambda: servers.alertmanager_server(config))
+    alertmanager = next(alertmanagers)
+    front, night = Worker("front-desk", free_port()), Worker("night-desk", free_port())
+    scrape = SCRAPE.format(alertmanager=alertmanager.port) + "".join(
+        TARGET.format(port=w.port, service=w.service) for w in (front, night)
+    )
+    rules = rule_files(Tuning())
+    both = shortened("\0".join(rules.values()), SHORTER).split("\0")
+    files = dict(zip(rules, both, strict=True))
+    prometheuses: Iterator[Server] = running(lambda: servers.prometheus_server(scrape, files=files))
+    prometheus = Prometheus(next(prometheuses).url)
+    scraped = "count(count_over_time(runguard_worker_heartbeat_seconds[1m]) > 1)"
+    eventually(lambda: _value(prometheus, scraped) == 2, 30)
+    yield Chain(front, night, prometheus, pagerduty)
+    for worker in (front, night):
+        worker.stop()
+    next(prometheuses, None)
+    next(alertmanagers, None)
+    pagerduty.stop()
+
+
+def _value(prometheus: Prometheus, expr: str) -> float:
+    found = prometheus.instant(expr, time.time())
+    return found[0].points[0][1] if found else 0.0
+
+
+def reached(claim: Callable[[], bool], seconds: float = 20) -> float:
+    """The unix time at which something became true."""
+    eventually(claim, seconds)
+    return time.time()
+
+
+def test_the_chain_is_quiet_before_anything_happens(chain: Chain) -> None:
+    eventually(lambda: _value(chain.prometheus, "count(ALERTS)") > 0)
+    firing = chain.prometheus.instant("ALERTS", time.time())
+    assert [s.labels["alertname"] for s in firing] == ["RunguardWatchdog"]
+    assert chain.pagerduty.events == []
+
+
+def test_a_storm_of_200_events_in_20_rooms_is_one_page_in_seconds(
+    chain: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third = chain.front.storm(rooms=20, reconnects=10)
+    trips = 'sum(runguard_trips_total{service_name="front-desk"})'
+    stored = reached(lambda: _value(chain.prometheus, trips) > 0)
+    alert = 'ALERTS{alertname="RunguardReconnectLoop", alertstate="firing"}'
+    firing = reached(lambda: _value(chain.prometheus, alert) > 0)
+    eventually(lambda: bool(chain.pagerduty.of("trigger")), 20)
+    paged = chain.pagerduty.of("trigger")[0].at
+    stages = {
+        "third reconnect -> stored in Prometheus (scrape every 1 s)": stored - third,
+        "stored -> alert fires (evaluation every 1 s)": firing - stored,
+        "alert -> page (group_wait 1 s, 5 s as shipped)": paged - firing,
+    }
+    total = paged - third
+    with capsys.disabled():
+        print(f"\nthird reconnect to page: {total:.1f} s")
+        for name, seconds in stages.items():
+            print(f"  {max(0.0, seconds):5.1f} s  {max(0.0, seconds) / total:4.0%}  {name}")
+        print("  as shipped: up to 15 s scrape + 15 s evaluation + 5 s group_wait")
+    assert total < 15
+    events = 'sum(runguard_signatures_total{runguard_signature="room_reconnect"})'
+    eventually(lambda: _value(chain.prometheus, events) == 200)
+    assert {e.incident for e in chain.pagerduty.of("trigger")} == {
+        chain.pagerduty.of("trigger")[0].incident
+    }
+
+
+def test_the_page_says_what_how_bad_and_where_to_look(chain: Chain) -> None:
+    event = chain.pagerduty.of("trigger", "front-desk")[0].body
+    payload = event["payload"]
+    assert event["routing_key"] == KEY
+    assert payload["severity"] == "critical"
+    assert payload["class"] == "room_reconnect"
+    assert (payload["component"], payload["group"]) == ("front-desk", "eu")
+    assert payload["summary"] == (
+        "RunguardReconnectLoop: A room is joined again and again on agent reservations "
+        "(front-desk)."
+    )
+    links = {link["text"]: link["href"] for link in event["links"]}
+    assert links["Runbook"].endswith("/RunguardReconnectLoop.md")
+    assert (
+        "/d/runguard-reconnects?var-service=front-desk&var-agent=reservations"
+        in (links["Dashboard"])
+    )
+    assert payload["custom_details"]["signature"] == "room_reconnect"
+    assert payload["custom_details"]["agents"].split() == ["reservations"]
+    assert "Room-Of-" not in str(event)  # no name of a room leaves
+
+
+def test_a_storm_of_another_service_is_a_second_incident(chain: Chain) -> None:
+    chain.night.storm(rooms=3, reconnects=4)
+    eventually(lambda: bool(chain.pagerduty.of("trigger", "night-desk")), 20)
+    (first,) = {e.incident for e in chain.pagerduty.of("trigger", "front-desk")}
+    (second,) = {e.incident for e in chain.pagerduty.of("trigger", "night-desk")}
+    assert first != second
+
+
+def test_both_incidents_resolve_when_the_storms_are_over(chain: Chain) -> None:
+    for service in ("front-desk", "night-desk"):
+        eventually(lambda s=service: bool(chain.pagerduty.of("resolve", s)), 60)  # type: ignore[misc]  # bound now
+        trigger = chain.pagerduty.of("trigger", service)[0]
+        resolve = chain.pagerduty.of("resolve", service)[-1]
+        assert resolve.incident == trigger.incident
+        assert resolve.at > trigger.at
+    assert chain.pagerduty.refused == []
+
+
+def test_the_dead_mans_switch_is_fed(chain: Chain) -> None:
+    eventually(lambda: bool(chain.pagerduty.watchdog), 10)
+    (alert,) = chain.pagerduty.watchdog[0]["alerts"]
+    assert alert["labels"]["alertname"] == "RunguardWatchdog"
