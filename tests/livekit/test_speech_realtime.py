@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from livekit.agents import Agent, AgentSession, function_tool
+from livekit.agents.llm import InputTranscriptionCompleted
 from livekit.agents.voice.speech_handle import SpeechHandle
 
 from runguard_otel.adapters.agents_v1.cooldown import Cooldown
@@ -185,6 +186,10 @@ async def test_what_the_application_asks_for_is_spoken_while_the_input_is_closed
             assert c.responses[-1].asked
 
 
+@pytest.mark.skipif(
+    "confidence" not in InputTranscriptionCompleted.__dataclass_fields__,
+    reason="this release of livekit-agents reports no confidence of realtime transcripts",
+)
 async def test_unsure_transcripts_count_once_the_model_is_known_to_report_confidence() -> None:
     with Guarded(vad_misfire_cooldown_seconds=NEVER) as guarded:
         async with realtime_call(model()) as c:
@@ -268,7 +273,9 @@ class TestClientTakesTurns:
                 server = c.model.sessions[0]
                 assert (server.commits, server.clears) == (5, 1)
                 billed = [r.cancelled for r in c.responses]
-                assert billed == [False] * 4 + ([] if first else [True])
+                assert billed[:4] == [False] * 4
+                # Nobody asks for the fifth answer if its transcript came first, from 1.6 on.
+                assert billed[4:] in (([], [False]) if first else ([True],))
                 await storm(c, 3)
                 assert (server.commits, server.clears) == (5, 4), "vetoed, and forgotten"
                 assert c.answers == 4

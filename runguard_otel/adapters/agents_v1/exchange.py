@@ -57,8 +57,13 @@ class Exchange:
         self._spoke = self._heard = False
         return known
 
-    def stop(self) -> None:
-        """Interrupt the answer to the last turn, and nothing else that may be said."""
+    def stop(self, activity: Any) -> None:
+        """Interrupt the answer to the last turn, and nothing else that may be said.
+
+        The provider is told as well: before 1.6 the host forgets to, if nothing was heard yet. As
+        long as this answer is not over, there is no other one that it could stop instead.
+        """
         reply, self.reply = self.reply, None
         if reply is not None and not reply.done() and reply.allow_interruptions:
             reply.interrupt()
+            activity._rt_session.interrupt()

@@ -140,7 +140,7 @@ class RealtimeGate:
         result = wrapped(*args, **kwargs)
         if late is not None:
             with shield(self._recorder, "AgentActivity._schedule_speech"):
-                late.stop()
+                late.stop(activity)
         return result
 
     def _on_item_added(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
@@ -183,7 +183,7 @@ class RealtimeGate:
         )
         if not (self._enforcing and decision.open):
             return True
-        exchange.stop()
+        exchange.stop(activity)
         # A turn that a person ends with a button is no loop: nothing is closed for it.
         if not _manual(activity) and state.cooldown.close() and not _server_takes_turns(activity):
             activity._rt_session.clear_audio()
