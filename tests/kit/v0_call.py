@@ -10,6 +10,7 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import stt
+from livekit.protocol import agent
 from livekit.rtc._proto import ffi_pb2, room_pb2
 
 from runguard_otel.adapters import host_patches
@@ -33,6 +34,11 @@ WORDLESS_SECONDS = 0.02
 class PublishingStage(StageServer):
     """The stage, and what an agent needs to publish its voice."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: dict[str, str] = {}
+        """What the agent said of itself."""
+
     def request(self, request: ffi_pb2.FfiRequest) -> ffi_pb2.FfiResponse:
         name = request.WhichOneof("message") or ""
         if name not in ("publish_track", "set_local_attributes", "publish_transcription"):
@@ -42,6 +48,8 @@ class PublishingStage(StageServer):
         number = next(self._ids)
         answer, told = getattr(response, name), getattr(event, name)
         answer.async_id = told.async_id = number
+        for entry in request.set_local_attributes.attributes:
+            self.attributes[entry.key] = entry.value
         if name == "publish_track":
             told.publication.handle.id = number
             told.publication.info.sid = f"TR_own_{number}"
@@ -236,6 +244,32 @@ async def realtime_call() -> AsyncIterator[RealtimeCall]:
             yield call
         finally:
             await _hang_up(room, None)
+
+
+def running_job(stage: PublishingStage) -> Any:
+    """What a worker tells its job process about an assigned job."""
+    host: Any = importlib.import_module("livekit.agents.job")
+    accepted = host.JobAcceptArguments(name="", identity="agent", metadata="")
+    job = agent.Job(id="AJ_1", room={"name": ROOM})
+    return host.RunningJobInfo(accepted, job, "wss://stage", stage.token(ROOM, "agent"), "AW_1")
+
+
+def job_context(info: Any) -> Any:
+    """The ``JobContext`` of a job without a process."""
+    host: Any = importlib.import_module("livekit.agents.job")
+    room = rtc.Room()
+    room._info.name = ROOM
+
+    def nothing(*_: object) -> None: ...
+
+    return host.JobContext(
+        proc=None,
+        info=info,
+        room=room,
+        on_connect=nothing,
+        on_shutdown=nothing,
+        inference_executor=None,
+    )
 
 
 async def _hang_up(room: rtc.Room, ears: Any) -> None:

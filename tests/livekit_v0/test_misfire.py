@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,22 +99,31 @@ async def test_words_that_come_after_their_turn_was_vetoed_are_answered(guarded:
     assert guarded.recorder.trips == []
 
 
-async def test_an_agent_cut_off_by_noise_goes_on_once_and_no_more(guarded: Guarded) -> None:
+async def cut_off(call: VoiceCall) -> None:
+    """The agent is in the middle of a sentence when a noise interrupts it."""
+    await say(call)
+    await settle(0.1)
+    call.vad.start_of_speech()
+    call.vad.still_speaking(0.6)
+    await until(lambda: not call.speaking, "the noise cuts the agent off")
+    call.vad.end_of_speech(0.6)
+    await call.quiet()
+
+
+async def test_an_agent_cut_off_by_noise_goes_on_once_between_two_answers(
+    guarded: Guarded,
+) -> None:
     async with voice_call(pace=0.03) as call:
-        for asked in (["<continue>"], ["<continue>"]):
-            await say(call)
-            await settle(0.1)
-            call.vad.start_of_speech()
-            call.vad.still_speaking(0.6)
-            await until(lambda: not call.speaking, "the noise cuts the agent off")
-            call.vad.end_of_speech(0.6)
-            await call.quiet()
-            assert call.asked == asked
+        await cut_off(call)
+        assert call.asked == ["<continue>"]
+        await cut_off(call)
+        assert call.asked == ["<continue>"]
         await call.hear(final(GENUINE))
         await call.quiet()
-        assert call.asked == ["<continue>", GENUINE]
-    assert [kind for kind, _ in guarded.misfires] == ["empty_transcript"] * 2
-    assert [outcome for _, outcome in guarded.misfires] == ["observed", "suppressed"]
+        await cut_off(call)
+        assert call.asked == ["<continue>", GENUINE, "<continue>"]
+    assert [kind for kind, _ in guarded.misfires] == ["empty_transcript"] * 3
+    assert [outcome for _, outcome in guarded.misfires] == ["observed", "suppressed", "observed"]
 
 
 async def test_observe_counts_the_same_and_changes_nothing() -> None:
@@ -255,12 +266,59 @@ async def test_the_sentence_is_said_once() -> None:
             assert call.tts.said.count("I can hardly hear you.") == 1
 
 
-async def test_closing_after_a_trip_closes_the_ears() -> None:
-    with Guarded(vad_misfire_close_after_trips=1) as guarded:
-        async with voice_call() as call:
-            await storm(call, times=5)
-            await until(lambda: call.agent._human_input._closed, "the ears are closed")
-            assert [t.action for t in guarded.recorder.trips] == ["close_session"]
+class Job:
+    """What we ask of a job."""
+
+    def __init__(self) -> None:
+        self.job = SimpleNamespace(id="AJ_1", agent_name="", room=SimpleNamespace(name="a room"))
+        self.room = None
+        self.reasons: list[str] = []
+
+    def shutdown(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def add_shutdown_callback(self, callback: Any) -> None: ...
+
+
+async def test_closing_after_a_trip_closes_the_ears_and_after_the_last_words_the_job() -> None:
+    host: Any = importlib.import_module("livekit.agents.job")
+    job = Job()
+    token = host._JobContextVar.set(job)
+    try:
+        with Guarded(vad_misfire_close_after_trips=1, vad_misfire_say="Good-bye then.") as guarded:
+            async with voice_call(pace=0.02) as call:
+                for _ in range(5):
+                    await call.hear(final("", 0.0))
+                await until(lambda: call.speaking, "the agent says the sentence")
+                assert call.agent._human_input._closed
+                assert job.reasons == []
+                await until(lambda: bool(job.reasons), "the job ends")
+                assert not call.speaking
+            (trip,) = guarded.recorder.trips
+    finally:
+        host._JobContextVar.reset(token)
+    assert (trip.action, trip.subject.job_id) == ("close_session", "AJ_1")
+    assert job.reasons == ["runguard: VAD misfire storm"]
+
+
+async def test_noise_while_the_agent_does_not_listen_is_no_misfire(guarded: Guarded) -> None:
+    """0.12 ignores such a turn itself."""
+    async with voice_call(pace=0.01) as call:
+        await call.agent.say(SPEECH, allow_interruptions=False)
+        await until(lambda: call.speaking, "the agent speaks")
+        await call.hear()
+        assert call.speaking
+        await call.quiet()
+    assert guarded.misfires == []
+
+
+async def test_noise_wakes_no_preemptive_agent_and_is_no_misfire(guarded: Guarded) -> None:
+    """With preemptive synthesis 0.12 answers results only."""
+    async with voice_call(preemptive_synthesis=True) as call:
+        await call.hear()
+        await call.quiet()
+        assert call.asked == []
+    assert guarded.misfires == []
 
 
 async def test_of_two_agents_in_one_process_each_has_its_own_words_and_its_own_row(
@@ -275,8 +333,10 @@ async def test_of_two_agents_in_one_process_each_has_its_own_words_and_its_own_r
         await other.hear(final(ECHO, 0.85))
         await other.quiet()
         assert (other.asked, guarded.misfires) == ([ECHO], [])
+        await one.hear(final(ECHO, 0.85))
+        assert guarded.misfires == [("echo", "allowed")]
         await one.quiet()
-        await storm(one, times=4)
+        await storm(one, times=3)
         await storm(other, times=4)
         assert guarded.recorder.trips == []
         await other.agent._human_input.aclose()

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from livekit import rtc
-from livekit.protocol import agent as proto
 
 from runguard_otel import (
     JobDispatchGuard,
@@ -23,7 +21,15 @@ from runguard_otel.demo.stage.listening import ScriptedSTT, final
 from runguard_otel.demo.stage.speaking import ScriptedTTS
 from runguard_otel.demo.stage.voice_activity import ScriptedVAD
 from tests.kit.process import Server
-from tests.kit.v0_call import CALLER, ROOM, PublishingStage, settle, until
+from tests.kit.v0_call import (
+    CALLER,
+    ROOM,
+    PublishingStage,
+    job_context,
+    running_job,
+    settle,
+    until,
+)
 from tests.kit.v0_models import HAS_V0, PipelineLLM
 
 pytestmark = [
@@ -106,42 +112,21 @@ class Agent:
         return "served"
 
 
-def job_context(stage: PublishingStage) -> Any:
-    """A job of 0.12, as its job process makes it."""
-    host: Any = importlib.import_module("livekit.agents.job")
-    room = rtc.Room()
-    room._info.name = ROOM
-    job = proto.Job(id="AJ_1", room={"name": ROOM})
-    info = host.RunningJobInfo(
-        host.JobAcceptArguments("", "agent", ""),
-        job,
-        "wss://stage",
-        stage.token(ROOM, "agent"),
-        "W",
-    )
-    nothing: Any = lambda *_: None  # noqa: E731 - three callbacks that do nothing
-    return host.JobContext(
-        proc=None,
-        info=info,
-        room=room,
-        on_connect=nothing,
-        on_shutdown=nothing,
-        inference_executor=None,
-    )
-
-
 async def test_four_guards_in_a_0_12_entrypoint(redis_server: Server) -> None:
     client = redis.asyncio.from_url(f"redis://127.0.0.1:{redis_server.port}")
     stage = PublishingStage()
     with stage:
         stage.join(ROOM, CALLER)
-        ctx = job_context(stage)
+        ctx = job_context(running_job(stage))
         app = Agent(stage, client)
         serving = asyncio.get_running_loop().create_task(app.entrypoint(ctx, "worker-1"))
         await until(lambda: app.running, "the agent runs")
 
         duplicate = Agent(stage, client)
-        assert await duplicate.entrypoint(job_context(stage), "worker-2") == "already claimed"
+        assert (
+            await duplicate.entrypoint(job_context(running_job(stage)), "worker-2")
+            == "already claimed"
+        )
         assert len(stage.connects) == 1, "the duplicate never connected"
 
         for _ in range(3):
