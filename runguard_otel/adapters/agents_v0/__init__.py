@@ -3,24 +3,23 @@
 What 0.12 shares with 1.x (rooms, STT streams, worker and job processes) is touched by the very same
 modules of ``agents_v1``; they ask the host what it has. Only what has another shape is here.
 
-================  ==============================================  ================================
-Module            Touches                                         For
-================  ==============================================  ================================
+======================  ==========================================  ==============================
+Module                  Touches                                     For
+======================  ==========================================  ==============================
 ``agents_v1.hub``       ``Worker.run``, ``_JobProc._run_job_task``  life and end of telemetry
 ``agents_v1.room``      ``rtc.Room.connect``, ``rtc.Room.emit``     reconnect loops, outages
-``agents_v1.dispatch``  ``JobRequest.accept``, ``ProcPool``,        one job per room and agent
-                        ``_JobProc``
+``agents_v1.dispatch``  ``JobRequest.accept``,                      one job per room and agent;
+                        ``ProcPool.__init__``, ``_JobProc``         reaching job processes at all
 ``agents_v1.streams``   ``RecognizeStream``                         open streams, audio seconds
-``tracks``              ``HumanInput._recognize_task`` and all of   one STT stream per source, where
+``tracks``              ``HumanInput._recognize_task``, and all of  one STT stream per source, where
                         ``agents_v1.tracks``                        0.12 opens one per track
-``speech``              ``HumanInput.emit``,                        VAD misfires; 0.12 asks the LLM
-                        ``HumanInput._recognize_task``,             even when there are no words
-                        ``VoicePipelineAgent.                       (``MultimodalAgent``: observed)
-                        _validate_reply_if_possible``, TTS text
-``agents``              ``start``, ``emit`` and ``aclose`` of       which agent, when it speaks
-                        both agents
-``usage``               ``emit`` of both agents                     what it costs
-================  ==============================================  ================================
+``speech``              ``HumanInput.emit``,                        VAD misfires, where 0.12 asks
+                        ``HumanInput._recognize_task``,             the LLM even without words;
+                        ``VoicePipelineAgent``'s validation of a    of a ``MultimodalAgent`` they
+                        turn, ``TTS`` text                          are observed
+``agents``              ``start``, ``emit``, ``aclose`` of agents   which agent; when it speaks
+``usage``               ``emit`` of agents                          what it costs
+======================  ==========================================  ==============================
 """
 
 from __future__ import annotations
