@@ -30,9 +30,10 @@ def normalise(text: str) -> str:
 
     Combining marks go as well, which keeps the words of Indic and Arabic scripts whole.
     """
-    if not text.isascii():
-        decomposed = unicodedata.normalize("NFKD", text)
-        text = "".join(c for c in decomposed if not unicodedata.category(c).startswith("M"))
+    if text.isascii():  # the same, without the search for what ASCII does not have
+        return text.lower().replace("'", "").replace("`", "")
+    decomposed = unicodedata.normalize("NFKD", text)
+    text = "".join(c for c in decomposed if not unicodedata.category(c).startswith("M"))
     return text.casefold().translate(_APOSTROPHES)
 
 

