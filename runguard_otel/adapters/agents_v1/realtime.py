@@ -105,7 +105,7 @@ class RealtimeGate:
                 exchange = self._exchange(state)
                 if exchange.answer(activity):
                     state.unasked_answer(*_names(activity.llm))
-                if self._enforcing and state.cooldown.closed:
+                if state.cooldown.closed:
                     activity._rt_session.interrupt()
                     self._drain(event)
                     refused = True
@@ -135,7 +135,7 @@ class RealtimeGate:
                 asked = turn is not None and turn is asyncio.current_task()
                 if asked or exchange.answering:
                     exchange.reply = args[0] if args else kwargs["speech"]
-                if asked and self._enforcing and state.cooldown.closed:
+                if asked and state.cooldown.closed:
                     late = exchange  # its transcript came before the answer was even asked for
         result = wrapped(*args, **kwargs)
         if late is not None:
@@ -156,7 +156,7 @@ class RealtimeGate:
 
         There is no transcript yet, ever: what was said is no reason here.
         """
-        if not self._enforcing or getattr(activity, "_rt_session", None) is None:
+        if getattr(activity, "_rt_session", None) is None:
             return False
         if not self._sessions.of(activity._session).cooldown.closed:
             return False

@@ -7,7 +7,6 @@ hosted models do. Without, it answers when the client commits the audio and asks
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -234,30 +233,19 @@ class ScriptedRealtimeSession(llm.RealtimeSession[Any]):
     def _respond(self, *, asked: bool, call: str = "") -> llm.GenerationCreatedEvent:
         response = Response(f"answer-{len(self.responses)}", asked=asked)
         self.responses.append(response)
-        response.pump = asyncio.create_task(self._speak(response, call))
+        if call:
+            response.call(call)
+        else:
+            response.say(self._model.answer)
+        response.pump = asyncio.create_task(self._speak(response, silent=bool(call)))
+        response.pump.add_done_callback(lambda _: response.close())
         event = response.event()
         self.emit("generation_created", event)
         return event
 
-    async def _speak(self, response: Response, call: str) -> None:
-        with contextlib.closing(response):
-            if call:
-                made = llm.FunctionCall(call_id=f"call-{response.name}", name=call, arguments="{}")
-                response.calls.send_nowait(made)
-                return
-            modalities: asyncio.Future[Any] = asyncio.Future()
-            modalities.set_result(["audio", "text"])
-            kind = llm.MessageGeneration
-            parts = {
-                "message_id": response.name,
-                "text_stream": response.text,
-                "audio_stream": response.audio,
-                "modalities": modalities,
-            }
-            response.messages.send_nowait(kind(**known(kind, **parts)))
-            response.text.send_nowait(self._model.answer)
-            samples = int(SAMPLE_RATE * CHUNK_SECONDS)
-            while response.seconds < self._model.answer_seconds:
-                response.audio.send_nowait(rtc.AudioFrame.create(SAMPLE_RATE, 1, samples))
-                response.seconds += CHUNK_SECONDS
-                await asyncio.sleep(CHUNK_SECONDS / self._model.speed)
+    async def _speak(self, response: Response, *, silent: bool) -> None:
+        samples = int(SAMPLE_RATE * CHUNK_SECONDS)
+        while not silent and response.seconds < self._model.answer_seconds:
+            response.audio.send_nowait(rtc.AudioFrame.create(SAMPLE_RATE, 1, samples))
+            response.seconds += CHUNK_SECONDS
+            await asyncio.sleep(CHUNK_SECONDS / self._model.speed)

@@ -58,6 +58,24 @@ class Response:
             message_stream=self.messages, function_stream=self.calls, user_initiated=self.asked
         )
 
+    def call(self, tool: str) -> None:
+        """Call a tool, without arguments."""
+        made = llm.FunctionCall(call_id=f"call-{self.name}", name=tool, arguments="{}")
+        self.calls.send_nowait(made)
+
+    def say(self, text: str) -> None:
+        """Begin to speak; the audio comes later."""
+        modalities: asyncio.Future[Any] = asyncio.Future()
+        modalities.set_result(["audio", "text"])
+        parts = {
+            "message_id": self.name,
+            "text_stream": self.text,
+            "audio_stream": self.audio,
+            "modalities": modalities,
+        }
+        self.messages.send_nowait(llm.MessageGeneration(**known(llm.MessageGeneration, **parts)))
+        self.text.send_nowait(text)
+
     def close(self) -> None:
         """Nothing more will come."""
         for channel in (self.messages, self.calls, self.text, self.audio):
