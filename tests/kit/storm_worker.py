@@ -1,6 +1,6 @@
-"""A worker process whose jobs reconnect in a loop: ``python -m tests.kit.storm_worker PORT``.
+"""A worker process whose jobs reconnect in a loop; ``main`` takes a port as its argument.
 
-It serves ``/metrics`` on PORT (0: it pushes OTLP, if the environment says so). Each line on its
+It serves ``/metrics`` on that port (0: it pushes OTLP, if the environment says so). Each line on its
 standard input, ``ROOMS RECONNECTS``, makes one storm: a job process per room, real guards in them.
 It answers each with a line: the unix time of the first room's third reconnect.
 """
@@ -65,5 +65,3 @@ def main() -> None:
     telemetry.shutdown()
 
 
-if __name__ == "__main__":
-    main()
