@@ -99,6 +99,13 @@ class Settings(BaseModel):
         ge=0,
         description="How long a shared STT stream stays open after its last holder let go.",
     )
+    track_subscribe_grace_seconds: float = Field(
+        0.75,
+        ge=0,
+        le=5,
+        description="How long audio of a new track waits for the end of the source's earlier track "
+        "to be announced, before it gets an STT stream of its own.",
+    )
 
     claims_url: str = Field(
         "",

@@ -139,7 +139,7 @@ async def test_eight_republishes_are_one_stt_stream(trips: list[runguard_otel.Tr
     transcriber, opened = await flap(new_room(), 8)
     assert opened == 1
     assert len(transcriber.frames) == 8, "audio of every track reached the stream"
-    assert [t.signature for t in trips] == ["track_subscribe"]
+    assert [(t.signature, t.action) for t in trips] == [("track_subscribe", "reuse_stream")]
 
 
 async def test_without_us_eight_republishes_are_eight_stt_streams() -> None:

@@ -12,88 +12,19 @@ import pytest
 from livekit import rtc
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, stt
 
-from runguard_otel.adapters.agents_v1 import lease_pool, streams, tracks
+from runguard_otel.adapters.agents_v1 import lease_patches, lease_pool, tracks
 from runguard_otel.adapters.agents_v1.leases import Lease
 from runguard_otel.adapters.agents_v1.services import Services
-from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.demo.stage.ffi import StageServer
 from runguard_otel.demo.stage.listening import ScriptedSTT, final
 from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
+from tests.kit.tracks import Guarded, Transcriber, frame
 
 pytestmark = pytest.mark.livekit
 
 Source = rtc.TrackSource
 SUBSCRIBED = "runguard.track.subscriptions"
-
-
-class Guarded:
-    """The guard installed, with what it recorded."""
-
-    def __init__(self, tolerant: bool = False, **settings: Any) -> None:
-        settings = {"track_subscribe_linger_seconds": 30, **settings}
-        self.recorder = MemoryRecorder(tolerant=tolerant)
-        self.services = Services(Settings.load(**settings), self.recorder)
-        self.patches = PatchSet([*streams.patches(self.services), *tracks.patches(self.services)])
-
-    def __enter__(self) -> Guarded:
-        self.patches.install()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.patches.undo()
-        self.services.close()
-
-    def outcomes(self) -> list[str]:
-        return [str(e.outcome) for e in self.recorder.events if e.signature == "track_subscribe"]
-
-
-def frame(rate: int = 16_000, seconds: float = 0.01) -> rtc.AudioFrame:
-    return rtc.AudioFrame.create(rate, 1, int(rate * seconds))
-
-
-class Transcriber:
-    """What users write: a stream per track, forwarded by a task, never closed (by default)."""
-
-    def __init__(
-        self, room: rtc.Room, model: stt.STT[Any] | None = None, ending: str = "", **parameters: Any
-    ) -> None:
-        self.model = model or ScriptedSTT()
-        self.ending = ending
-        self.parameters = parameters
-        self.streams: list[stt.RecognizeStream] = []
-        self.heard: list[tuple[int, str]] = []
-        self.ended: list[int] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._tracks = 0
-        room.on("track_subscribed", self._subscribed)
-
-    def _subscribed(self, track: rtc.RemoteTrack, *_: Any) -> None:
-        self._tasks.append(asyncio.create_task(self._transcribe(track, self._tracks)))
-        self._tracks += 1
-
-    async def _transcribe(self, track: rtc.RemoteTrack, number: int) -> None:
-        stream = self.model.stream(**self.parameters)
-        self.streams.append(stream)
-        self._tasks.append(asyncio.create_task(self._read(stream, number)))
-        async for event in rtc.AudioStream(track, sample_rate=16_000):
-            stream.push_frame(event.frame)
-        if self.ending == "end_input":
-            stream.end_input()
-        elif self.ending == "aclose":
-            await stream.aclose()
-
-    async def _read(self, stream: stt.RecognizeStream, number: int) -> None:
-        async for event in stream:
-            self.heard.append((number, event.alternatives[0].text))
-        self.ended.append(number)
-
-    async def aclose(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for stream in getattr(self.model, "streams", []):
-            await stream.aclose()
 
 
 @pytest.fixture
@@ -249,26 +180,6 @@ async def test_must_not_fire_parallel_tracks_of_unknown_source_are_no_flapping(
         assert len(getattr(transcriber.model, "streams", [])) == 5, "each live track has its own"
         await transcriber.aclose()
     assert guarded.recorder.trips == []
-
-
-async def test_a_still_live_earlier_track_keeps_its_stream(
-    server: StageServer, room: rtc.Room
-) -> None:
-    with Guarded():
-        transcriber = Transcriber(room)
-        first = server.publish("lobby", "alice")
-        await server.settle()
-        server.publish("lobby", "alice")
-        await server.settle()
-        model = transcriber.model
-        assert isinstance(model, ScriptedSTT)
-        assert len(model.streams) == 2
-        model.streams[0].say(final("one"))
-        server.push_audio(first, frame())
-        await server.settle()
-        assert transcriber.heard == [(0, "one")]
-        assert model.streams[0].seconds == pytest.approx(0.01)
-        await transcriber.aclose()
 
 
 async def test_two_streams_for_one_track_are_two_streams(
@@ -606,7 +517,7 @@ async def test_classes_defined_after_instrumenting_are_covered_and_undone() -> N
 
 
 def test_undoing_restores_every_class_exactly() -> None:
-    owners = [rtc.Room, stt.STT, stt.RecognizeStream, *tracks._stream_classes(stt.STT)]
+    owners = [rtc.Room, stt.STT, stt.RecognizeStream, *lease_patches.stream_classes(stt.STT)]
     before = [dict(vars(owner)) for owner in owners]
     with Guarded():
         assert [dict(vars(owner)) for owner in owners] != before

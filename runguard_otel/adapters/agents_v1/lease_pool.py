@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, Final
 
 from livekit.agents import stt
@@ -13,6 +13,7 @@ from livekit.agents import stt
 from runguard_otel.adapters.agents_v1.context import current_job
 from runguard_otel.adapters.agents_v1.leases import Lease, SharedStream
 from runguard_otel.adapters.agents_v1.track_context import Place, Subscription, untracked
+from runguard_otel.adapters.agents_v1.waiting import Key, WaitingLine
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Recorder
 
@@ -20,8 +21,6 @@ __all__ = ["StreamPool"]
 
 CLOSE_SECONDS: Final = 2.0
 """A provider that does not answer must not hold up the end of a job."""
-
-Key = tuple[Hashable, ...]
 
 
 class StreamPool:
@@ -32,13 +31,16 @@ class StreamPool:
     Args:
         recorder: Where failures of our own go.
         linger_seconds: How long a stream waits for the next track.
+        grace_seconds: How long a track waits for the end of the one before.
     """
 
-    def __init__(self, recorder: Recorder, linger_seconds: float) -> None:
+    def __init__(self, recorder: Recorder, linger_seconds: float, grace_seconds: float) -> None:
         self._recorder = recorder
         self._linger_seconds = linger_seconds
         self._lock = threading.Lock()
         self._streams: dict[Key, list[SharedStream]] = {}
+        self._grace_seconds = grace_seconds
+        self._line = WaitingLine(recorder, self._others, self.share, grace_seconds)
         self._closing: set[asyncio.Task[None]] = set()
         self._jobs: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -58,19 +60,17 @@ class StreamPool:
     def take_over(
         self, key: Key, recognizer: stt.STT[Any], subscription: Subscription, own: Opener
     ) -> Lease | None:
-        """A lease on the stream of an earlier track that is gone, if there is one."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            candidates = list(self._streams.get(key, ()))
-        for shared in reversed(candidates):
-            if (
-                shared.loop is loop
-                and shared.reusable
-                and shared.subscription is not subscription
-                and _interchangeable(shared.recognizer, recognizer)
-            ):
-                return Lease(shared, subscription, lambda: self.share(key, recognizer, own()))
-        return None
+        """A lease on the stream of an earlier track that is gone, or may soon be said to be."""
+        self._line.look(key)  # whoever has waited comes first
+        for shared in reversed(self._others(key, recognizer, subscription)):
+            if shared.reusable:
+                lease = Lease(shared, subscription, lambda: self.share(key, recognizer, own()))
+                subscription.resolve("reused")
+                return lease
+        waits = self._line.join(key, recognizer, subscription, own)
+        if waits is not None:
+            self._end_with_job(asyncio.get_running_loop())
+        return waits
 
     def lend(
         self,
@@ -99,6 +99,16 @@ class StreamPool:
         """Whether the next track of ``place`` could take a stream over."""
         return any(s.reusable for s in self._all() if _place(s) == place)
 
+    def may_have_reusable(self, place: Place) -> bool:
+        """Whether the next track of ``place`` would wait for the end of the one before."""
+        if place.source == "unknown" or not self._grace_seconds:
+            return False
+        return any(s.alive for s in self._all() if _place(s) == place)
+
+    def track_ended(self, place: Place) -> None:
+        """A track is gone, and ``ended`` is set on its subscription."""
+        self._line.track_ended(place)
+
     def room_left(self, room: str, own: str) -> None:
         """That connection is over: what nobody holds need not wait for its next track."""
         for shared in self._all():
@@ -112,6 +122,21 @@ class StreamPool:
         for shared in self._all():
             shared.linger_seconds = 0.0
             _soon(shared)
+        self._line.close()
+
+    def _others(
+        self, key: Key, recognizer: stt.STT[Any], subscription: Subscription
+    ) -> list[SharedStream]:
+        """The live streams of other tracks that would do for this one, newest last."""
+        with self._lock:
+            streams = list(self._streams.get(key, ()))
+        return [
+            shared
+            for shared in streams
+            if shared.alive
+            and shared.subscription is not subscription
+            and _interchangeable(shared.recognizer, recognizer)
+        ]
 
     def _all(self) -> list[SharedStream]:
         with self._lock:
@@ -146,6 +171,7 @@ class StreamPool:
         self._jobs.add(job)
 
         async def close_streams(reason: str) -> None:
+            await self._line.dismiss(loop)
             mine = [s for s in self._all() if s.loop is loop and s.retire()]
             if mine:
                 closing = [asyncio.ensure_future(self._aclose(s.real)) for s in mine]

@@ -4,6 +4,10 @@ Timeline of a flapping track: track 1 is subscribed, user code opens a stream an
 track ends, user code lets go (or forgets to); track 2 is subscribed, user code opens a stream and
 gets another lease on the *same* stream. From then on the first lease is taken: its iteration ends,
 what it pushes is dropped, and every event it had not read yet is the second one's to read.
+
+If the end of track 1 is announced after track 2, the second lease starts with a backlog: what is
+pushed waits, and goes into the same stream as soon as track 1 is known to be gone, or into one of
+its own when it turns out that both tracks are alive.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import wrapt
 from livekit import rtc
 from livekit.agents import stt
 
+from runguard_otel.adapters.agents_v1.backlog import Backlog
 from runguard_otel.adapters.agents_v1.track_context import Subscription
 
 __all__ = ["Lease", "SharedStream"]
@@ -54,11 +59,15 @@ class SharedStream:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def alive(self) -> bool:
+        """Whether it takes more audio."""
+        task = getattr(self.real, "_task", None)
+        return not self._over and (task is None or not task.done())
+
+    @property
     def reusable(self) -> bool:
         """Whether the next track may have it: it is alive and its own track is gone."""
-        task = getattr(self.real, "_task", None)
-        dead = self._over or (task is not None and task.done())
-        return not dead and self.subscription is not None and self.subscription.ended
+        return self.alive and self.subscription is not None and self.subscription.ended
 
     def give(self, lease: Lease, subscription: Subscription) -> None:
         """Make ``lease`` the holder; whoever was is taken."""
@@ -150,6 +159,7 @@ class Lease(_Proxy):
         shared: The stream it is a handle on.
         subscription: The track it is for.
         open_own: Opens a stream of its own and returns it shared, for audio that does not fit.
+        backlog: Where audio waits while ``shared`` is still another track's; ``None``: it is free.
     """
 
     def __init__(
@@ -157,45 +167,54 @@ class Lease(_Proxy):
         shared: SharedStream,
         subscription: Subscription,
         open_own: Callable[[], SharedStream],
+        backlog: Backlog | None = None,
     ) -> None:
         super().__init__(shared.real)
         self._self_shared = shared
+        self._self_backlog = backlog
+        self._self_failure: Exception | None = None
         self._self_subscription = subscription
         self._self_open_own = open_own
         self._self_pushed = self._self_taken = self._self_closed = self._self_ended = False
         self._self_wake: asyncio.Future[None] = shared.loop.create_future()
-        shared.give(self, subscription)
+        if backlog is None:
+            shared.give(self, subscription)
 
     def push_frame(self, frame: rtc.AudioFrame) -> None:
         """Push audio of this track; dropped once a newer track has taken over."""
         if self._self_taken:
             return
         self._self_check()
-        if not self._self_pushed:
-            self._self_pushed = True
-            rate = getattr(self.__wrapped__, "_pushed_sr", 0)
-            if rate and rate != frame.sample_rate:
-                self._self_move()
-        self.__wrapped__.push_frame(frame)
+        if self._self_backlog is not None:
+            self._self_backlog.push(frame)
+        else:
+            self._self_forward(frame)
 
     def flush(self) -> None:
         """Mark the end of a segment."""
-        if not self._self_taken:
-            self._self_check()
+        if self._self_taken:
+            return
+        self._self_check()
+        if self._self_backlog is not None:
+            self._self_backlog.flush()
+        else:
             self.__wrapped__.flush()
 
     def end_input(self) -> None:
         """No more audio of this track; results still due are delivered."""
         if self._self_taken:
             return
-        self._self_check()
-        self.__wrapped__.flush()
+        self.flush()
         self._self_ended = True
-        self._self_shared.let_go(self, reads=True)
+        if self._self_backlog is None:
+            self._self_shared.let_go(self, reads=True)
 
     async def aclose(self) -> None:
         """Let go. The real stream closes a little later unless a new track takes it over."""
         self._self_closed = True
+        backlog, self._self_backlog = self._self_backlog, None
+        if backlog is not None:
+            backlog.abandoned()
         self._self_nudge()
         self._self_shared.let_go(self, reads=False)
 
@@ -205,6 +224,11 @@ class Lease(_Proxy):
     async def __anext__(self) -> stt.SpeechEvent:
         while not (self._self_taken or self._self_closed):
             shared, wake = self._self_shared, self._self_wake
+            if self._self_failure is not None:
+                raise self._self_failure
+            if self._self_backlog is not None:
+                await asyncio.wait({wake})
+                continue
             task = shared.fetch()
             await asyncio.wait({task, wake}, return_when=asyncio.FIRST_COMPLETED)
             if not wake.done() and (event := shared.take(task)) is not None:
@@ -224,6 +248,36 @@ class Lease(_Proxy):
             raise RuntimeError(f"{kind.__module__}.{kind.__name__} is closed")
         if self._self_ended:
             raise RuntimeError(f"{kind.__module__}.{kind.__name__} input ended")
+        if self._self_failure is not None:
+            raise self._self_failure
+
+    def _self_forward(self, frame: rtc.AudioFrame) -> None:
+        if not self._self_pushed:
+            self._self_pushed = True
+            rate = getattr(self.__wrapped__, "_pushed_sr", 0)
+            if rate and rate != frame.sample_rate:
+                self._self_move()
+        self.__wrapped__.push_frame(frame)
+
+    def _self_decide(self, obtain: Callable[[], SharedStream]) -> None:
+        """The waiting is over: ``obtain`` says for which stream. What has waited goes into it."""
+        backlog, self._self_backlog = self._self_backlog, None
+        if backlog is None:
+            return
+        try:
+            self._self_shared = obtain()
+            self.__wrapped__ = self._self_shared.real
+            self._self_shared.give(self, self._self_subscription)
+            for entry in backlog.entries:
+                if entry is not None:
+                    self._self_forward(entry)
+                else:
+                    self.__wrapped__.flush()
+        except Exception as error:  # noqa: BLE001 - the provider's error, kept for who holds us
+            self._self_failure = error
+        if self._self_ended:
+            self._self_shared.let_go(self, reads=True)
+        self._self_nudge()
 
     def _self_take(self) -> None:
         self._self_taken = True

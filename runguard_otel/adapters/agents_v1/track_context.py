@@ -39,12 +39,17 @@ class Subscription:
     Args:
         place: Where the track comes from.
         report: Told once what became of it: ``opened``, ``reused`` or ``observed``.
+        also_report: Told as well.
         ended: Whether the track is gone, or was subscribed again since.
+        waiting: How many leases for it do not know yet which stream they will be a handle on.
     """
 
     place: Place
     report: Callable[[str], None]
+    also_report: Callable[[str], None] | None = None
     ended: bool = False
+    waiting: int = 0
+    _unused: bool = field(default=False, repr=False)
     _resolved: bool = field(default=False, repr=False)
 
     def resolve(self, outcome: str) -> None:
@@ -52,6 +57,20 @@ class Subscription:
         if not self._resolved:
             self._resolved = True
             self.report(outcome)
+            if self.also_report is not None:
+                self.also_report(outcome)
+
+    def unused(self) -> None:
+        """No stream was opened for it in time; unless one is being waited for, that is final."""
+        self._unused = True
+        if not self.waiting:
+            self.resolve("observed")
+
+    def abandoned(self) -> None:
+        """A lease that waited was closed before it knew."""
+        self.waiting -= 1
+        if self._unused:
+            self.unused()
 
 
 current_track: ContextVar[Subscription | None] = ContextVar("runguard_track", default=None)

@@ -7,27 +7,21 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from typing import Any, Final
 
 from livekit import rtc
-from livekit.agents import stt
 
 from runguard_otel.adapters.agents_v1.context import current_job
-from runguard_otel.adapters.agents_v1.lease_pool import Opener, StreamPool
-from runguard_otel.adapters.agents_v1.leases import Lease
+from runguard_otel.adapters.agents_v1.lease_patches import stream_patches
+from runguard_otel.adapters.agents_v1.lease_pool import StreamPool
 from runguard_otel.adapters.agents_v1.open_periods import OpenPeriods
 from runguard_otel.adapters.agents_v1.services import Services
-from runguard_otel.adapters.agents_v1.track_context import (
-    Place,
-    Subscription,
-    current_track,
-    serves_agent_session,
-)
-from runguard_otel.adapters.patching import Patch, PatchSet
+from runguard_otel.adapters.agents_v1.track_context import Place, Subscription, current_track
+from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.guards.subscription import SubscriptionPolicy
 from runguard_otel.core.keyed import BoundedMap
@@ -52,7 +46,11 @@ class _TrackGuard:
         settings = services.settings
         self._recorder = services.recorder
         self._mode = services.mode(GUARD)
-        self.pool = StreamPool(services.recorder, settings.track_subscribe_linger_seconds)
+        self.pool = StreamPool(
+            services.recorder,
+            settings.track_subscribe_linger_seconds,
+            settings.track_subscribe_grace_seconds,
+        )
         self._lock = threading.Lock()
         self._policies: BoundedMap[Place, SubscriptionPolicy] = BoundedMap(
             lambda _: SubscriptionPolicy(
@@ -67,6 +65,8 @@ class _TrackGuard:
         self._periods = OpenPeriods(services.recorder, str(GUARD))
         services.on_close.append(self._periods.close)
         services.on_close.append(self.pool.close)
+        services.before_flush.append(self.settle)
+        services.on_close.append(self.settle)
 
     def subscribed(self, room: rtc.Room, publication: Any, participant: Any) -> Subscription | None:
         """A track was subscribed; ``None`` where nothing is guarded (fake jobs)."""
@@ -93,7 +93,8 @@ class _TrackGuard:
                 again.ended = True
             live[sid] = subscription
         if not beside:
-            self._judge(place, participant, str(getattr(getattr(job, "job", None), "id", "")))
+            job_id = str(getattr(getattr(job, "job", None), "id", ""))
+            self._judge(subscription, participant, job_id)
         self._resolve_later(subscription)
         return subscription
 
@@ -107,12 +108,20 @@ class _TrackGuard:
                     gone.append(live.pop(sid))
         for subscription in gone:
             subscription.ended = True
-            subscription.resolve("observed")
+            subscription.unused()
+            self.pool.track_ended(subscription.place)
         if event == "disconnected":
             self.pool.room_left(room.name, _own_identity(room))
 
-    def _judge(self, place: Place, participant: Any, job_id: str) -> None:
-        reuse = self._mode is Mode.ENFORCE and self.pool.has_reusable(place)
+    def settle(self) -> None:
+        """Report what is not reported yet: nobody will know better."""
+        with self._lock:
+            left = [s for live in self._live.values() for s in live.values()]
+        for subscription in left:
+            subscription.unused()
+
+    def _judge(self, subscription: Subscription, participant: Any, job_id: str) -> None:
+        place, enforces = subscription.place, self._mode is Mode.ENFORCE
         subject = Subject(
             room=place.room,
             participant=place.participant,
@@ -120,19 +129,31 @@ class _TrackGuard:
             job_id=job_id,
             track_source=place.source,
         )
+        reuse = enforces and self.pool.has_reusable(place)
         with self._lock:
             policy = self._policies.get(place)
-            action = "reuse_stream" if reuse else "none"
-            decision = policy.on_subscribe(subject, self._mode, action)
-        outcome = Outcome.OBSERVED
-        if self._mode is Mode.ENFORCE:
-            outcome = Outcome.REUSED if reuse else Outcome.ALLOWED
-        self._recorder.event(
-            decision.signature, outcome, subject, attributes={"runguard.source": place.source}
-        )
-        if decision.trip is not None:
+            decision = policy.on_subscribe(subject, self._mode, "reuse_stream")
+        trip = decision.trip
+        if trip is not None:
             self._periods.opened(lambda: self._quiet_left(policy))
-            self._recorder.trip(decision.trip)
+
+        def report(reused: bool) -> None:
+            outcome = Outcome.REUSED if reused else Outcome.ALLOWED
+            self._recorder.event(
+                decision.signature,
+                outcome if enforces else Outcome.OBSERVED,
+                subject,
+                attributes={"runguard.source": place.source},
+            )
+            if trip is not None:
+                action = "reuse_stream" if reused else "none"
+                self._recorder.trip(dataclasses.replace(trip, action=action))
+
+        if enforces and not reuse and self.pool.may_have_reusable(place):
+            # Said as soon as it is known, which takes a moment when the end of a track is late.
+            subscription.also_report = lambda outcome: report(outcome == "reused")
+        else:
+            report(reuse)
 
     def _quiet_left(self, policy: SubscriptionPolicy) -> float:
         with self._lock:
@@ -140,13 +161,13 @@ class _TrackGuard:
 
     def _resolve_later(self, subscription: Subscription) -> None:
         if self._mode is not Mode.ENFORCE:
-            subscription.resolve("observed")
+            subscription.unused()
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        loop.call_later(SETTLE_SECONDS, subscription.resolve, "observed")
+        loop.call_later(SETTLE_SECONDS, subscription.unused)
 
 
 def patches(services: Services) -> list[Patch]:
@@ -178,78 +199,8 @@ def patches(services: Services) -> list[Patch]:
 
     table = [Patch(rtc.Room, "emit", emit, GUARD, "every subscription, and whose handler it runs")]
     if services.enforcing(GUARD):
-        table += _stream_patches(services, guard.pool)
+        table += stream_patches(services, guard.pool)
     return table
-
-
-def _stream_patches(services: Services, pool: StreamPool) -> list[Patch]:
-    """``stream`` of every STT class there is; those defined later are found when first made."""
-    recorder = services.recorder
-
-    def stream(wrapped: Any, model: stt.STT[Any], args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
-        subscription = current_track.get()
-        if subscription is None:
-            return wrapped(*args, **kw)
-        own = Opener(wrapped, args, kw)
-        lease: Lease | None = None
-        key = None
-        with shield(recorder, "STT.stream"):
-            if not serves_agent_session():
-                key = pool.key(subscription.place, model, args, kw)
-            if key is not None:
-                lease = pool.take_over(key, model, subscription, own)
-            if lease is not None:
-                subscription.resolve("reused")
-        if lease is not None:
-            return lease
-        real = own()
-        if key is not None:
-            with shield(recorder, "STT.stream"):
-                subscription.resolve("opened")
-                lease = pool.lend(key, model, subscription, real, own)
-        return real if lease is None else lease
-
-    why = "streams opened for a track that comes and goes are one stream"
-    late: list[PatchSet] = []
-    covered = weakref.WeakSet(_stream_classes(stt.STT))
-    lock = threading.Lock()
-
-    def init(wrapped: Any, model: stt.STT[Any], args: tuple[Any, ...], kw: dict[str, Any]) -> Any:
-        with shield(recorder, "STT.__init__"), lock:
-            for kind in type(model).__mro__:
-                if kind not in covered and kind is not stt.STT and _defines_stream(kind):
-                    covered.add(kind)
-                    late.append(PatchSet([Patch(kind, "stream", stream, GUARD, why)]))
-                    late[-1].install()
-        return wrapped(*args, **kw)
-
-    def undo() -> None:
-        while late:
-            late.pop().undo()
-
-    services.on_close.append(undo)
-    return [
-        *(Patch(kind, "stream", stream, GUARD, why) for kind in _stream_classes(stt.STT)),
-        Patch(stt.STT, "__init__", init, GUARD, "STT classes that are imported later"),
-    ]
-
-
-def _stream_classes(base: type) -> Iterator[type]:
-    """Every subclass that defines ``stream`` itself, once."""
-    seen: set[type] = set()
-    waiting: list[type] = [base]
-    while waiting:
-        kind: type
-        for kind in waiting.pop().__subclasses__():
-            if kind not in seen:
-                seen.add(kind)
-                waiting.append(kind)
-                if _defines_stream(kind):
-                    yield kind
-
-
-def _defines_stream(kind: type) -> bool:
-    return "stream" in vars(kind) and issubclass(kind, stt.STT)
 
 
 def _place(room: rtc.Room, publication: Any, participant: Any) -> Place:

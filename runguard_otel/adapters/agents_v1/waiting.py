@@ -1,0 +1,169 @@
+"""Leases that do not know their stream yet: the end of an earlier track may be announced late.
+
+A real LiveKit server said so 120 to 160 ms after the unpublishing, where the next track took 20 to
+30 ms to arrive. A track that is still live must never be silenced, so its stream is handed on only
+when it is known to be gone; when the grace period is over, both tracks are really there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from livekit.agents import stt
+
+from runguard_otel.adapters.agents_v1.backlog import Backlog
+from runguard_otel.adapters.agents_v1.leases import Lease, SharedStream
+from runguard_otel.adapters.agents_v1.track_context import Place, Subscription
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.ports import Recorder
+
+__all__ = ["Key", "WaitingLine"]
+
+BACKLOG: Final = 2.0
+"""Grace periods of audio that a lease keeps: it may come faster than real time."""
+
+Key = tuple[Hashable, ...]
+Others = Callable[[Key, "stt.STT[Any]", Subscription], list[SharedStream]]
+Share = Callable[[Key, "stt.STT[Any]", stt.RecognizeStream], SharedStream]
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A lease without a stream, and how to open one as its owner asked."""
+
+    key: Key
+    recognizer: stt.STT[Any]
+    subscription: Subscription
+    open: Callable[[], SharedStream]
+    loop: asyncio.AbstractEventLoop
+    lease: Lease | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class WaitingLine:
+    """Who waits for the stream of an earlier track. First come, first served.
+
+    Args:
+        recorder: Where failures of our own go.
+        others: The live streams of other tracks that would do, newest last.
+        share: Makes a real stream one that can be handed on.
+        grace_seconds: How long a track waits for the end of the one before.
+    """
+
+    def __init__(
+        self, recorder: Recorder, others: Others, share: Share, grace_seconds: float
+    ) -> None:
+        self._recorder = recorder
+        self._others = others
+        self._share = share
+        self._grace_seconds = grace_seconds
+        self._lock = threading.Lock()
+        self._lines: dict[Key, list[_Waiting]] = {}
+
+    def join(
+        self,
+        key: Key,
+        recognizer: stt.STT[Any],
+        subscription: Subscription,
+        own: Callable[[], stt.RecognizeStream],
+    ) -> Lease | None:
+        """A lease that waits for the end of an earlier track, ``None`` if there is none such.
+
+        Tracks of unknown source may be many at a time: they wait for nothing.
+        """
+        held = self._others(key, recognizer, subscription)
+        if subscription.place.source == "unknown" or not held or not self._grace_seconds:
+            return None
+        context = contextvars.copy_context()  # of the code that wants the stream, not of a timer
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(
+            key,
+            recognizer,
+            subscription,
+            lambda: self._share(key, recognizer, context.run(own)),
+            loop,
+        )
+        backlog = Backlog(
+            BACKLOG * self._grace_seconds,
+            lambda: self._open(waiting),
+            lambda: self._abandoned(waiting),
+        )
+        waiting.lease = Lease(
+            held[-1], subscription, lambda: self._share(key, recognizer, own()), backlog
+        )
+        waiting.timer = loop.call_later(self._grace_seconds, self._open, waiting)
+        with self._lock:
+            self._lines.setdefault(key, []).append(waiting)
+        subscription.waiting += 1
+        return waiting.lease
+
+    def look(self, key: Key) -> None:
+        """Hand on what has become free, and open a stream where nothing is left to wait for."""
+        with self._lock:
+            line = list(self._lines.get(key, ()))
+        ahead: list[Subscription] = []
+        for waiting in line:
+            others = self._others(key, waiting.recognizer, waiting.subscription)
+            if any(s.reusable for s in others):
+                self._decide(waiting, "reused", next(s for s in reversed(others) if s.reusable))
+            elif not others and all(s is waiting.subscription for s in ahead):
+                self._open(waiting)
+            else:
+                ahead.append(waiting.subscription)
+
+    def track_ended(self, place: Place) -> None:
+        """A track is gone; somebody may have waited for that."""
+        with self._lock:
+            ready = {key: line[0].loop for key, line in self._lines.items() if key[0] == place}
+        for key, loop in ready.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self.look, key)
+
+    async def dismiss(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The job is over: close what waits in ``loop``."""
+        for waiting in self._all():
+            if waiting.loop is loop and waiting.lease is not None:
+                await waiting.lease.aclose()
+
+    def close(self) -> None:
+        """Nobody hands streams on any more: everybody gets one."""
+        for waiting in self._all():
+            if not waiting.loop.is_closed():
+                waiting.loop.call_soon_threadsafe(self._open, waiting)
+
+    def _open(self, waiting: _Waiting) -> None:
+        self._decide(waiting, "opened")
+
+    def _decide(self, waiting: _Waiting, outcome: str, stream: SharedStream | None = None) -> None:
+        if not self._leave(waiting) or waiting.lease is None:
+            return
+        waiting.subscription.waiting -= 1
+        with shield(self._recorder, "STT.stream"):
+            waiting.subscription.resolve(outcome)
+        waiting.lease._self_decide(waiting.open if stream is None else lambda: stream)
+
+    def _abandoned(self, waiting: _Waiting) -> None:
+        if self._leave(waiting):
+            waiting.subscription.abandoned()
+
+    def _leave(self, waiting: _Waiting) -> bool:
+        """Take it out of its line; false if that has been done."""
+        with self._lock:
+            line = self._lines.get(waiting.key, [])
+            if waiting not in line:
+                return False
+            line.remove(waiting)
+            if not line:
+                del self._lines[waiting.key]
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+        return True
+
+    def _all(self) -> list[_Waiting]:
+        with self._lock:
+            return [waiting for line in self._lines.values() for waiting in line]
