@@ -51,13 +51,21 @@ def photograph(
         raise SystemExit("chromium is not installed: apt-get install chromium")
     picture.parent.mkdir(parents=True, exist_ok=True)
     theme = "dark" if dark else "light"
+    address = f"file://{page}?theme={theme}#{board}"
+    if width < 500:  # Chromium's windows are no narrower, a frame in one is
+        frame = page.with_name("frame.html")
+        frame.write_text(
+            f'<body style="margin:0"><iframe src="{address}" style="border:0" width="{width}" '
+            f'height="{height}"></iframe>'
+        )
+        address, width = f"file://{frame}", 500
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
             [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
              "--disable-background-networking", "--disable-sync", "--no-first-run",
              f"--user-data-dir={profile}", f"--window-size={width},{height}",
              "--virtual-time-budget=3000", f"--screenshot={picture}",
-             f"file://{page}?theme={theme}#{board}"],
+             address],
             check=True, capture_output=True, timeout=120,
         )  # fmt: skip
 

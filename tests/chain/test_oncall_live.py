@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from alerts.rules import rule_files
 from alerts.tuning import Tuning
+from runguard_otel.cli.preview import preview
 from runguard_otel.preview.boards import fetch, shipped
 from runguard_otel.preview.panels import Span
 from runguard_otel.preview.prometheus import Prometheus, QueryError
@@ -22,13 +28,14 @@ from tests.kit.fixtures import running
 from tests.kit.history import MINUTES, now, prometheus_with
 from tests.kit.process import Server
 from tests.kit.sinks import eventually
-from tests.kit.storm import storm
+from tests.kit.storm import healthy, storm
 
 pytestmark = pytest.mark.chain
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = shipped(ROOT / "dashboards" / "generated")
 RUNBOOKS = sorted((ROOT / "alerts" / "runbooks").glob("*.md"))
+MARKS = re.compile(r'<path d="M[\d. L]+|<rect [^>]*fill="(#|var\(--(red|green))')
 QUERY = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 
 
@@ -110,6 +117,59 @@ def test_the_check_notices_a_wrong_name_a_bad_query_and_an_unknown_variable(
         fetch(changed("sum by ("), enforced.server, enforced.span, {})
     with pytest.raises(UndeclaredVariable):
         fetch(changed("up{job='$job'}"), enforced.server, enforced.span, {})
+
+
+def test_a_replayed_healthy_evening_fires_nothing_but_the_watchdog() -> None:
+    end = now()
+    started = running(lambda: prometheus_with(healthy(end), end, rule_files(Tuning())))
+    server = Prometheus(next(started).url)
+    last = "ALERTS{alertname='RunguardWatchdog'}", "service:runguard_cost_wasted:usd6h"
+    for expr in (*last, "service:runguard_misfires:share1h", "service:runguard_trips:events5m"):
+        eventually(lambda expr=expr: bool(server.instant(expr, time.time())), 20)  # type: ignore[misc]  # bound now
+    found = server.instant("last_over_time(ALERTS[1m])", time.time() + 1)
+    assert [s.labels["alertname"] for s in found] == ["RunguardWatchdog"]
+    next(started, None)
+
+
+def test_the_preview_command_writes_a_page_in_which_a_browser_draws_every_panel(
+    enforced: Live, tmp_path: Path
+) -> None:
+    command = typer.Typer()
+    command.command()(preview)
+    words = ["--prometheus", enforced.server.url, "-o", str(tmp_path), "--json"]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["empty"] == []
+    page = Path(result["written"])
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    for board in BOARDS:
+        dom = _drawn(chromium, page, board["uid"], tmp_path / board["uid"])
+        panels = [p for p in board["panels"] if p["type"] == "timeseries"]
+        assert dom.count("<section") == len(board["panels"])
+        drawn = re.findall(r'<svg role="img" aria-label="([^"]+)"[^>]*>(.*?)</svg>', dom, re.DOTALL)
+        assert [title for title, _ in drawn] == [p["title"] for p in panels]
+        for title, inside in drawn:
+            assert re.search(
+                r'<path d="M[\d. L]+|<rect [^>]*fill="(#|var\(--(red|green))', inside
+            ), title
+            assert "NaN" not in inside, title
+
+
+def _drawn(chromium: str, page: Path, uid: str, profile: Path) -> str:
+    """The document after its script ran; a picture of it stays in ``artifacts/``."""
+    artifacts = ROOT / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+         "--disable-background-networking", "--disable-sync", "--no-first-run",
+         f"--user-data-dir={profile}", "--window-size=1440,1150", "--virtual-time-budget=2000",
+         "--dump-dom", f"--screenshot={artifacts}/{uid}.png", f"file://{page}#{uid}"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout
 
 
 @pytest.mark.parametrize("path", RUNBOOKS, ids=lambda p: p.stem)

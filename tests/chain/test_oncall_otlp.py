@@ -23,7 +23,7 @@ from tests.kit import servers
 from tests.kit.fixtures import running
 from tests.kit.oncall import ROOT, SHORTER, Worker, alertmanager_config, shortened
 from tests.kit.pagerduty import KEY, PagerDuty
-from tests.kit.process import Server, http_ready
+from tests.kit.process import NotInstalled, Server, http_ready
 from tests.kit.sinks import eventually
 
 pytestmark = pytest.mark.chain
@@ -103,7 +103,7 @@ def _knows_otlp_flag() -> bool:
 
     try:
         exe = servers.binary("victoria-metrics", "victoria-metrics")
-    except servers.NotInstalled:
+    except NotInstalled:
         return False
     asked = subprocess.run([exe, "-help"], capture_output=True, text=True, timeout=30)
     return "opentelemetry.usePrometheusNaming" in asked.stdout + asked.stderr

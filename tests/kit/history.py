@@ -39,13 +39,17 @@ class History:
         name = f"{prometheus_name(metric)}{suffix}{{{inside}}}"
         self.series.setdefault(metric, []).append((name, values))
 
-    def count(
-        self, metric: str, owner: Labels, base: float, *bursts: Burst, scale: float = 1, **by: str
-    ) -> None:
-        """A counter: ``base`` events per second and more in bursts, each worth ``scale``."""
+    def count(self, metric: str, owner: Labels, base: float, *bursts: Burst, **by: str) -> None:
+        """A counter: ``base`` events per second and more in bursts."""
         labels = _labels(owner, by)
-        values = self._walk(f"{metric}{labels}", base, bursts, whole=scale == 1)
-        self.add(metric, "", labels, [v * scale for v in values])
+        values = self._walk(f"{metric}{labels}", base, bursts, whole=True)
+        self.add(metric, "", labels, values)
+
+    def dollars(self, metric: str, owner: Labels, base: float, *bursts: Burst, **by: str) -> None:
+        """A counter of parts: ``base`` dollars per second and more in bursts."""
+        labels = _labels(owner, by)
+        values = self._walk(f"{metric}{labels}", base, bursts, whole=False)
+        self.add(metric, "", labels, [round(v, 6) for v in values])
 
     def level(self, metric: str, owner: Labels, base: float, *bursts: Burst, **by: str) -> None:
         """An up-down counter."""

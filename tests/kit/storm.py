@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.kit.history import History, Labels
 
-__all__ = ["FRONT", "NIGHT", "storm"]
+__all__ = ["FRONT", "NIGHT", "healthy", "storm"]
 
 FRONT = {"cluster": "eu", "service_name": "front-desk", "instance": "w1:9464", "job": "agents"}
 NIGHT = {"cluster": "eu", "service_name": "night-desk", "instance": "w2:9464", "job": "agents"}
@@ -35,6 +35,21 @@ def storm(end: float, *, enforce: bool) -> History:
     _dispatch(history, FRONT, enforce)
     _cascade(history, NIGHT, enforce)
     _mishaps(history)
+    return history
+
+
+def healthy(end: float) -> History:
+    """Three hours in which nothing happened but calls, some noise and a lost connection."""
+    history = History()
+    for owner in (FRONT, NIGHT):
+        history.heartbeat(owner, end)
+        _ordinary(history, owner)
+        history.level("runguard.stt.streams", owner, 15, (60, 181, 8), **_NOVA)
+        for action, mode in (("refuse_connect", "enforce"), ("suppress", "enforce")):
+            _trips(history, owner, "vad_misfire", signature="vad_misfire:echo", action=action,
+                   mode=mode, agent="concierge")  # fmt: skip
+        for guard in ("room_reconnect", "vad_misfire"):
+            _nothing(history, "wasted", owner, guard, ("transport", "llm"))
     return history
 
 
@@ -83,7 +98,7 @@ def _ordinary(h: History, o: Labels) -> None:
         ("transport", {}, 0.0022), ("stt", _NOVA, 0.0021), ("stt", _SCRIBE, 0.0007),
         ("llm", _GPT, 0.0034), ("tts", _SONIC, 0.0046),
     ):  # fmt: skip
-        h.count("runguard.cost.estimated", o, rate / 1e-5, scale=1e-5, component=component, **names)
+        h.dollars("runguard.cost.estimated", o, rate, component=component, **names)
 
 
 def _reconnects(h: History, o: Labels, enforce: bool) -> None:
@@ -205,12 +220,8 @@ def _saved(
     burst: tuple[float, float, float],
     parts: tuple[str, ...],
 ) -> None:
-    start, end, rate = burst
     for part in parts:
-        h.count(
-            f"runguard.cost.{kind}", o, 0, (start, end, rate / 1e-5), scale=1e-5, guard=guard,
-            component=part,
-        )  # fmt: skip
+        h.dollars(f"runguard.cost.{kind}", o, 0, burst, guard=guard, component=part)
 
 
 def _nothing(h: History, kind: str, o: Labels, guard: str, parts: tuple[str, ...]) -> None:

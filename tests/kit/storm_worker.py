@@ -1,8 +1,8 @@
 """A worker process whose jobs reconnect in a loop; ``main`` takes a port as its argument.
 
-It serves ``/metrics`` on that port (0: it pushes OTLP, if the environment says so). Each line on its
-standard input, ``ROOMS RECONNECTS``, makes one storm: a job process per room, real guards in them.
-It answers each with a line: the unix time of the first room's third reconnect.
+It serves ``/metrics`` on that port (0: it pushes OTLP, if the environment says so). Each line on
+its standard input, ``ROOMS RECONNECTS``, makes one storm: a job process per room, real guards in
+them. It answers each with a line: the unix time of the first room's third reconnect.
 """
 
 from __future__ import annotations
@@ -63,5 +63,3 @@ def main() -> None:
         for job in jobs:
             job.join()
     telemetry.shutdown()
-
-

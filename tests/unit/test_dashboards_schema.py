@@ -52,7 +52,9 @@ def check(board: dict[str, Any]) -> list[str]:
         where = f"panel {panel['title']!r}"
         rest = {k: v for k, v in panel.items() if k not in ("options", "fieldConfig")}
         found += [f"{where} {p}" for p in problems("Panel", rest)]
-        found += [f"{where} options {p}" for p in problems(OPTIONS[panel["type"]], panel["options"])]
+        found += [
+            f"{where} options {p}" for p in problems(OPTIONS[panel["type"]], panel["options"])
+        ]
         if panel["type"] == "text":
             continue
         defaults = dict(panel["fieldConfig"]["defaults"])
