@@ -61,9 +61,11 @@ class Guarded:
         self.patches.install()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         self.patches.undo()
         self.services.close()
+        if error is None and not self.recorder.tolerant:
+            assert not self.recorder.errors, "an event emitter swallowed it: see `where`"
 
     @property
     def kinds(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +15,14 @@ from livekit.agents.voice.speech_handle import SpeechHandle
 from runguard_otel.adapters.agents_v1.cooldown import Cooldown
 from runguard_otel.adapters.agents_v1.exchange import Exchange
 from runguard_otel.adapters.agents_v1.realtime import RealtimeGate
+from runguard_otel.adapters.agents_v1.speech_actions import SpeechActions
+from runguard_otel.adapters.agents_v1.vad import VADThresholds
 from runguard_otel.core.guards.misfire import MisfireGuard
 from runguard_otel.core.verdict import Outcome
 from runguard_otel.demo.stage.models import ScriptedSTT, final
 from runguard_otel.demo.stage.realtime import ScriptedRealtimeModel
 from runguard_otel.demo.stage.responses import Heard
+from runguard_otel.settings import Settings
 from tests.kit.realtime import RealtimeCall, realtime_call
 from tests.kit.recorder import MemoryRecorder
 from tests.kit.speech import Guarded, settle, until
@@ -132,6 +136,30 @@ async def test_one_more_noise_on_trial_closes_the_input_for_twice_as_long(
     assert len(guarded.recorder.trips) == 2
 
 
+@pytest.mark.parametrize("first", ["mute", "cool"])
+@pytest.mark.parametrize("last", ["mute", "cool"])
+async def test_an_input_closed_for_two_reasons_opens_when_both_are_gone(
+    first: str, last: str
+) -> None:
+    undo = {"mute": "unmute", "cool": "warm"}
+    other = {"mute": "cool", "cool": "mute"}
+    async with realtime_call(model()) as c:
+        actions = SpeechActions(weakref.ref(c.session), Settings.load(), VADThresholds())
+        for reason in (first, other[first]):
+            getattr(actions, reason)()
+            assert not c.listens()
+        getattr(actions, undo[other[last]])()
+        assert not c.listens()
+        getattr(actions, undo[last])()
+        assert c.listens()
+        c.session.input.set_audio_enabled(False)
+        actions.mute()
+        assert not actions.cool(), "closed by the application: not ours to open"
+        actions.warm()
+        actions.unmute()
+        assert not c.listens()
+
+
 async def test_the_doubling_has_a_bound() -> None:
     class Ears:
         def cool(self) -> bool:
@@ -220,6 +248,7 @@ async def test_a_late_transcript_of_an_echo_is_judged_by_when_the_voice_began() 
             await c.quiet()
             guarded.now += 1.5
             await c.hear(Heard(None))
+            await c.quiet()
             guarded.now += 3
             c.model.sessions[0]._report(Heard("we are open every day from nine"))
             await c.quiet()
@@ -240,9 +269,30 @@ async def test_answers_nobody_is_known_to_have_asked_for_are_counted_and_left_al
     assert not guarded.recorder.trips
 
 
+async def test_an_answer_after_its_transcript_is_explained() -> None:
+    with Guarded() as guarded:
+        async with realtime_call(model(transcript_first=True)) as c:
+            for text, unasked in (("hello", 0), (None, 0), (None, 1), (None, 2)):
+                await c.hear(Heard(text))
+                await c.quiet()
+                assert len(guarded.recorder.events) == unasked
+
+
+async def test_guesses_of_the_model_are_not_judged() -> None:
+    kind = InputTranscriptionCompleted
+    with Guarded() as guarded:
+        async with realtime_call(model()) as c:
+            for _ in range(6):
+                guess = kind(item_id="1", transcript="", is_final=False)
+                c.model.sessions[0].emit("input_audio_transcription_completed", guess)
+    assert not guarded.recorder.events
+
+
 async def test_without_transcripts_an_answer_without_speech_is_counted() -> None:
     with Guarded() as guarded:
         async with realtime_call(model(transcribes=False)) as c:
+            c.model.sessions[0]._respond(asked=False)  # nobody told of any speech so far
+            await c.quiet()
             await c.hear()
             await c.quiet()
             await c.hear()
@@ -250,7 +300,7 @@ async def test_without_transcripts_an_answer_without_speech_is_counted() -> None
             assert not guarded.recorder.events
             c.model.sessions[0]._respond(asked=False)
             await c.quiet()
-            assert c.answers == 3
+            assert c.answers == 4
     assert guarded.recorder.signatures() == [("vad_misfire:no_transcript", "observed")]
 
 
@@ -289,6 +339,15 @@ class TestClientTakesTurns:
                 await c.quiet()
                 assert c.answers == 5
                 assert guarded.recorder.open_guards["vad_misfire"] == 0
+
+    async def test_an_answer_that_allows_no_interruption_is_not_interrupted(self) -> None:
+        client = model(server_turns=False)
+        with Guarded(vad_misfire_cooldown_seconds=NEVER):
+            async with realtime_call(client, turn_detection="vad", allow_interruptions=False) as c:
+                await storm(c)
+                assert not c.listens()
+                assert c.answers == 5
+                assert not any(r.cancelled for r in c.responses)
 
     async def test_a_button_is_no_loop_the_input_stays_as_the_application_wants_it(self) -> None:
         with Guarded(vad_misfire_cooldown_seconds=NEVER) as guarded:
@@ -386,6 +445,14 @@ class TestMustNotFire:
                     await c.quiet()
                 assert c.listens()
         assert guarded.kinds == ["empty_transcript"] * 4
+
+    async def test_a_recogniser_beside_the_model_that_hears_nothing_is_no_news(self) -> None:
+        client = model(server_turns=False)
+        with Guarded() as guarded:
+            async with realtime_call(client, stt=ScriptedSTT(), turn_detection="vad") as c:
+                for _ in range(3):
+                    await c.hear()
+        assert not guarded.recorder.events
 
 
 @ORDERS

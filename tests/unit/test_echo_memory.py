@@ -134,3 +134,29 @@ def test_a_bad_argument_is_named(arguments: dict[str, float]) -> None:
     (name,) = arguments
     with pytest.raises(ValueError, match=name):
         EchoMemory(**arguments)  # type: ignore[arg-type]  # that is the test
+
+
+def test_what_is_known_only_when_it_is_over_is_kept_from_then_on() -> None:
+    memory = EchoMemory()
+    memory.started(0)
+    memory.stopped(5)
+    memory.said(SENTENCE, 1, 5)
+    assert memory.is_echo(HEARD, 7)
+    memory.started(8)
+    assert memory.is_echo(HEARD, 14.9)
+    assert not memory.is_echo(HEARD, 15), "speaking again does not say it again"
+
+
+def test_what_is_over_does_not_pass_for_what_waits_to_be_said() -> None:
+    memory = EchoMemory()
+    spoken(memory, SENTENCE, 0, 1)
+    memory.said("and now something else entirely", 2, 1)
+    memory.started(3)
+    assert memory.is_echo(HEARD, 60), "the agent went on after a pause"
+
+
+def test_what_a_synthesiser_was_given_is_not_kept_twice() -> None:
+    memory = EchoMemory()
+    spoken(memory, SENTENCE, 0, 1)
+    memory.said(f" {SENTENCE} ", 2, 1)
+    assert memory.characters == len(SENTENCE)

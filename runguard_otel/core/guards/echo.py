@@ -21,7 +21,8 @@ class EchoMemory:
 
     Text reaches a synthesiser long before it is heard, a whole reply at once. So a text has no age
     while it waits or is spoken; its time runs from when the agent falls silent. If the agent goes
-    on without new text (it was paused, or the text had been waiting), what is left stays.
+    on without new text (it was paused, or the text had been waiting), what is left stays, but for
+    what was over when we learned of it.
 
     Args:
         seconds: How long words are remembered after the agent stopped saying them.
@@ -99,8 +100,9 @@ class EchoMemory:
         fresh = self._fresh
         self.push(stripped, source)
         self._fresh = fresh  # nothing new waits to be said
-        if not self._speaking and source in self._texts:
-            self._texts[source].expires = now + self.seconds
+        text = self._texts.get(source)
+        if text is not None:
+            text.expires, text.over = now + self.seconds, True
 
     def started(self, now: float) -> None:
         """The agent begins, or goes on, to speak."""
@@ -110,7 +112,8 @@ class EchoMemory:
         self._speaking = True
         if not self._fresh:
             for text in self._texts.values():
-                text.expires = None
+                if not text.over:
+                    text.expires = None
         self._fresh = False
 
     def stopped(self, now: float) -> None:
@@ -167,11 +170,12 @@ class EchoMemory:
 
 
 class _Text:
-    __slots__ = ("expires", "pieces")
+    __slots__ = ("expires", "over", "pieces")
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.expires: float | None = None
+        self.over = False
 
     def joined(self) -> str:
         """All pieces as one text; kept joined, so that asking again is cheap."""
