@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -14,7 +14,7 @@ from runguard_otel.core.ports import Recorder, Usage
 from runguard_otel.core.verdict import Clock
 from runguard_otel.cost.ledger import Ledger, SessionCost, Turn
 from runguard_otel.cost.metering import Charge, exact, group_of, natural_units
-from runguard_otel.cost.pricebook import Price, PriceBook
+from runguard_otel.cost.pricebook import Model, Price, PriceBook
 
 __all__ = ["Meter"]
 
@@ -87,12 +87,12 @@ class Meter:
     def used(self, usage: Usage) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
         session = self._session()
-        price = self._find(usage.component, usage.provider, usage.model)
-        quantities = dict(usage.quantities)
+        model = self._model(usage.component, usage.provider, usage.model)
+        price, quantities = model.price, usage.quantities
         with self._lock:
             ledger = self._ledgers.get(session)
             if usage.streamed:
-                self._leave_audio_to_the_stream(ledger, usage, price, quantities)
+                quantities = self._without_audio_of_the_stream(ledger, model, quantities)
             if not any(quantities.values()):
                 return self.settle()
             try:
@@ -104,7 +104,7 @@ class Meter:
             except (ValueError, ArithmeticError):
                 self._warn_once(usage)
                 charge = Charge(unpriced={"request": Decimal(1)})
-            self._book(session, usage.component, usage.provider, usage.model, charge)
+            self._book(ledger, usage.component, model, charge)
             if charge.amount and usage.component in ("llm", "tts"):
                 ledger.add_turn(usage.component, charge.amount, usage.turn)
             self.settle()
@@ -112,14 +112,15 @@ class Meter:
 
     def stream_opened(self, key: object, provider: str, model: str) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
-        price = self._find("stt", provider, model)
+        known = self._model("stt", provider, model)
+        price = known.price
         groups = {group_of(meter) for meter in price.rates} if price else {"audio"}
         meter = "open_seconds" if "open" in groups else "audio_seconds"
         with self._lock:
             session = self._session()
             if "token" in groups:  # paid by what the provider reports, not by time
                 return
-            self._ledgers.get(session).streamed.add(self._names(provider, model))
+            self._ledgers.get(session).streamed.add((known.provider, known.name))
             running = _Running(session, "stt", provider, model, price, meter, self._clock())
             if len(self._streams) >= MAX_RUNNING:
                 self.stream_closed(next(iter(self._streams)))
@@ -144,7 +145,7 @@ class Meter:
         with self._lock:
             self.connection_closed(key)
             parts = [
-                _Running(session, c, p, m, self._find(c, p, m), "connection_seconds", now)
+                _Running(session, c, p, m, self.find(c, p, m), "connection_seconds", now)
                 for c, p, m in self.connection_parts()
             ]
             self._connections[key] = parts
@@ -212,29 +213,30 @@ class Meter:
 
     def find(self, component: str, provider: str, model: str) -> Price | None:
         """The price row in force under this meter's plan."""
-        return self._find(component, provider, model)
+        return self._model(component, provider, model).price
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _find(self, component: str, provider: str, model: str) -> Price | None:
-        return self.book.find(component, provider, model, self.plan)
+    def _model(self, component: str, provider: str, model: str) -> Model:
+        return self.book.model(component, provider, model, self.plan)
 
-    def _names(self, provider: str, model: str) -> tuple[str, str]:
-        return self.book.provider(provider) or "unknown", model.strip().lower() or "unknown"
-
-    def _leave_audio_to_the_stream(
-        self, ledger: Ledger, usage: Usage, price: Price | None, quantities: dict[str, float]
-    ) -> None:
+    @staticmethod
+    def _without_audio_of_the_stream(
+        ledger: Ledger, model: Model, quantities: Mapping[str, float]
+    ) -> Mapping[str, float]:
         """An open stream is metered itself: plugins report its audio late, in part or twice."""
-        if self._names(usage.provider, usage.model) in ledger.streamed:
-            quantities.pop("audio_seconds", None)
-            if price is None:
-                quantities.clear()
-        elif price is not None and "open_seconds" in price.rates:
+        if (model.provider, model.name) in ledger.streamed:
+            if model.price is None:
+                return {}
+            return {meter: q for meter, q in quantities.items() if meter != "audio_seconds"}
+        if model.price is not None and "open_seconds" in model.price.rates:
             # Nobody watches the socket; it was open at least as long as the audio lasted.
-            quantities.setdefault("open_seconds", quantities.get("audio_seconds", 0))
+            return {"open_seconds": quantities.get("audio_seconds", 0), **quantities}
+        return quantities
 
     def _accrue(self, running: _Running) -> None:
+        ledger = self._ledgers.get(running.session)
+        model = self._model(running.component, running.provider, running.model)
         seconds = running.pushed
         if running.meter != "audio_seconds":
             seconds = max(seconds, self._clock() - running.opened, 0.0)
@@ -242,22 +244,13 @@ class Meter:
             total = natural_units({running.meter: seconds})
             for unit, quantity in total.items():
                 delta, running.unpriced = quantity - running.unpriced, quantity
-                charge = Charge(unpriced={unit: delta})
-                self._book(running.session, *self._label(running), charge)
+                self._book(ledger, running.component, model, Charge(unpriced={unit: delta}))
             return
         amount = running.price.charge({running.meter: exact(seconds)}).amount
         delta, running.billed = amount - running.billed, amount
-        self._book(running.session, *self._label(running), Charge(delta))
+        self._book(ledger, running.component, model, Charge(delta))
 
-    @staticmethod
-    def _label(running: _Running) -> tuple[str, str, str]:
-        return running.component, running.provider, running.model
-
-    def _book(
-        self, session: str, component: str, provider: str, model: str, charge: Charge
-    ) -> None:
-        whose, which = self._names(provider, model)
-        ledger = self._ledgers.get(session)
+    def _book(self, ledger: Ledger, component: str, model: Model, charge: Charge) -> None:
         if charge.amount > 0:
             ledger.add(component, charge.amount)
             # A counter takes floats; nowhere else does money become one.
@@ -265,8 +258,8 @@ class Meter:
                 "runguard.cost.estimated",
                 float(charge.amount),
                 component=component,
-                provider=whose,
-                model=which,
+                provider=model.provider,
+                model=model.name,
             )
             if ledger.wasting:
                 self._recorder.add(
@@ -282,8 +275,8 @@ class Meter:
                     "runguard.cost.unpriced",
                     float(quantity),
                     component=component,
-                    provider=whose,
-                    model=which,
+                    provider=model.provider,
+                    model=model.name,
                     unit=unit,
                 )
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, localcontext
-from typing import Final
+from decimal import ROUND_CEILING, Context, Decimal
+from typing import Final, NamedTuple
 
 __all__ = ["GROUPS", "METERS", "Charge", "Rounding", "charge", "exact", "group_of", "natural_units"]
 
@@ -46,6 +46,12 @@ _UNIT: Final = {
     "gigabyte": ("gigabyte", Decimal(1)),
     "request": ("request", Decimal(1)),
 }
+_ZERO: Final = Decimal(0)
+_EXACT: Final = Context(prec=40)
+"""A month of tokens at a millionth of a cent each stays exact, whatever context the host has set.
+
+Its methods compute in it without entering it, which would copy it for every use.
+"""
 
 
 def group_of(meter: str) -> str:
@@ -63,6 +69,8 @@ def exact(value: float | int | str | Decimal) -> Decimal:
     Raises:
         ValueError: If it is negative, infinite or not a number. Usage is never negative.
     """
+    if type(value) is int and value >= 0:  # tokens and characters: exact as they are
+        return Decimal(value)
     number = value if isinstance(value, Decimal) else Decimal(str(value))
     if not number.is_finite() or number < 0:
         raise ValueError(f"usage must be a finite number >= 0, got {value!r}")
@@ -85,13 +93,13 @@ class Rounding:
         """What a use of ``quantity`` is billed as; never less than it."""
         quantity = max(quantity, self.minimum)
         if self.increment:
-            steps = (quantity / self.increment).to_integral_value(rounding=ROUND_CEILING)
-            quantity = steps * self.increment
+            steps = _EXACT.divide(quantity, self.increment)
+            steps = steps.to_integral_value(rounding=ROUND_CEILING, context=_EXACT)
+            quantity = _EXACT.multiply(steps, self.increment)
         return quantity
 
 
-@dataclass(frozen=True)
-class Charge:
+class Charge(NamedTuple):
     """What one use costs.
 
     Args:
@@ -124,23 +132,28 @@ def charge(
         ValueError: If a quantity is negative or not a number.
         KeyError: If a meter does not exist.
     """
-    used = {meter: exact(q) for meter, q in quantities.items() if q or rounding.minimum}
-    groups = {group_of(meter) for meter in rates}
-    amount = Decimal(0)
-    missing: dict[str, Decimal] = {}
+    amount = _ZERO
     billed = False
-    with localcontext() as context:
-        context.prec = 40  # a month of tokens at a millionth of a cent each stays exact
-        for meter, quantity in used.items():
-            if group_of(meter) not in groups:
-                continue
-            billed = True
-            if meter in rates:
-                amount += rounding.billable(quantity) * rates[meter] / per
-            else:
-                _add(missing, meter, quantity)
+    others: dict[str, Decimal] = {}
+    for meter, quantity in quantities.items():
+        if not (quantity or rounding.minimum):
+            continue
+        rate = rates.get(meter)
+        if rate is None:
+            others[meter] = exact(quantity)
+            continue
+        billed = True
+        price = _EXACT.multiply(rounding.billable(exact(quantity)), rate)
+        amount = _EXACT.add(amount, _EXACT.divide(price, per))
+    missing: dict[str, Decimal] = {}
+    if others:
+        groups = {group_of(meter) for meter in rates}
+        for meter, number in others.items():
+            if group_of(meter) in groups:
+                billed = True
+                _add(missing, meter, number)
     if not billed:  # paid by something this use does not report
-        return Charge(Decimal(0), natural_units(used) or None)
+        return Charge(_ZERO, natural_units(others) or None)
     return Charge(amount, missing or None)
 
 
@@ -164,4 +177,4 @@ def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decima
 
 def _add(into: dict[str, Decimal], meter: str, quantity: Decimal) -> None:
     unit, size = _UNIT[group_of(meter)]
-    into[unit] = into.get(unit, Decimal(0)) + quantity / size
+    into[unit] = _EXACT.add(into.get(unit, _ZERO), _EXACT.divide(quantity, size))

@@ -9,12 +9,12 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from runguard_otel.cost.metering import Charge, Rounding, charge, natural_units
 from runguard_otel.errors import RunGuardError
 
-__all__ = ["OURS", "STALE_DAYS", "Price", "PriceBook", "PriceBookError"]
+__all__ = ["OURS", "STALE_DAYS", "Model", "Price", "PriceBook", "PriceBookError"]
 
 STALE_DAYS: Final = 180
 OURS: Final = "built in"
@@ -72,10 +72,25 @@ class Price:
             ValueError: If a quantity is negative or not a number.
             KeyError: If a meter does not exist.
         """
-        prompt = sum(q for m, q in quantities.items() if m in _PROMPT)
-        if self.max_prompt and prompt > self.max_prompt:
-            return Charge(unpriced=natural_units(quantities))
+        if self.max_prompt:
+            prompt = sum(q for m, q in quantities.items() if m in _PROMPT)
+            if prompt > self.max_prompt:
+                return Charge(unpriced=natural_units(quantities))
         return charge(self.rates, self.per, self.rounding, quantities)
+
+
+class Model(NamedTuple):
+    """What the book knows of a model.
+
+    Args:
+        price: The row that prices it; ``None``: it is unpriced, not free.
+        provider: Our name for its provider, ``unknown`` without one.
+        name: Its name, lower case, ``unknown`` without one.
+    """
+
+    price: Price | None
+    provider: str
+    name: str
 
 
 class PriceBook:
@@ -98,7 +113,7 @@ class PriceBook:
         self.rows = tuple({id(row): row for row in known.values()}.values())
         self.aliases = {k.lower(): v for k, v in (aliases or {}).items()}
         self.version = version
-        self._find = lru_cache(maxsize=512)(self._search)
+        self._look_up = lru_cache(maxsize=512)(self._model)
 
     @classmethod
     def load(cls, override: str | Path = "") -> PriceBook:
@@ -141,7 +156,16 @@ class PriceBook:
             model: As LiveKit names it; compared without regard to case.
             plan: The LiveKit Cloud plan in force; rows of another plan do not count.
         """
-        return self._find(component, self.provider(provider), model.strip().lower(), plan)
+        return self._look_up(component, provider, model, plan).price
+
+    def model(self, component: str, provider: str, model: str, plan: str = "") -> Model:
+        """The row :meth:`find` finds, and the names that metrics carry. Searched for once."""
+        return self._look_up(component, provider, model, plan)
+
+    def _model(self, component: str, provider: str, model: str, plan: str) -> Model:
+        whose, which = self.provider(provider), model.strip().lower()
+        row = self._search(component, whose, which, plan)
+        return Model(row, whose or "unknown", which or "unknown")
 
     def _search(self, component: str, provider: str, model: str, plan: str) -> Price | None:
         best: tuple[tuple[bool, bool, bool, int], Price] | None = None

@@ -11,12 +11,19 @@ from typing import Any
 __all__ = ["agent_name", "current_job", "session_context"]
 
 
+_job: Any = None
+"""LiveKit's module of that name, from the first question on: an import costs even when repeated."""
+
+
 def current_job() -> Any | None:
     """The running ``JobContext``, or ``None`` outside a job (scripts, the worker process)."""
-    from livekit.agents import job
+    global _job
+    if _job is None:
+        from livekit.agents import job
 
+        _job = job
     # 0.12 has another name for it
-    ask: Any = getattr(job, "get_job_context", None) or vars(job)["get_current_job_context"]
+    ask: Any = getattr(_job, "get_job_context", None) or _job.get_current_job_context
     try:
         return ask(required=False)
     except TypeError:  # before 1.4 there is no `required`

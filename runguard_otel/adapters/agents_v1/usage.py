@@ -32,6 +32,7 @@ _COMPONENT = {
     "interruption_metrics": "agent",
     "eot_inference_metrics": "agent",
 }
+MAX_RECENT = 64
 _INNER = ("_llm_instances", "_stt_instances", "_tts_instances", "_stt", "_tts", "_wrapped_tts")
 
 
@@ -44,7 +45,8 @@ def patches(services: Services) -> list[Patch]:
 
     # Emitting to several listeners is synchronous; the rest is room for threads. Strong references
     # on purpose: an id alone could be reused.
-    recent: deque[Any] = deque(maxlen=64)
+    recent: deque[Any] = deque()
+    known: set[int] = set()
 
     def on_metrics(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         result = wrapped(*args, **kwargs)  # first: it writes the turn's id into the metrics
@@ -53,8 +55,11 @@ def patches(services: Services) -> list[Patch]:
             usage = usage_of(metrics, instance)
             if usage is None:
                 port.settle()
-            elif not any(seen is metrics for seen in recent):
+            elif id(metrics) not in known:
+                known.add(id(metrics))
                 recent.append(metrics)
+                if len(recent) > MAX_RECENT:
+                    known.discard(id(recent.popleft()))
                 port.used(usage)
         return result
 
