@@ -167,7 +167,9 @@ class VoiceCall(Caller):
             self.stt.send(event)
             await settle()
         self.vad.end_of_speech()
-        await settle(WORDLESS_SECONDS * 2)
+        await settle()
+        await until(lambda: not self.agent._deferred_validation.validating, "the turn is over")
+        await settle()
 
     async def quiet(self) -> None:
         """Wait until the agent has said what it is going to say."""

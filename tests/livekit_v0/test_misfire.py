@@ -303,7 +303,7 @@ async def test_closing_after_a_trip_closes_the_ears_and_after_the_last_words_the
 
 async def test_noise_while_the_agent_does_not_listen_is_no_misfire(guarded: Guarded) -> None:
     """0.12 ignores such a turn itself."""
-    async with voice_call(pace=0.01) as call:
+    async with voice_call(pace=0.02) as call:
         await call.agent.say(SPEECH, allow_interruptions=False)
         await until(lambda: call.speaking, "the agent speaks")
         await call.hear()
