@@ -242,6 +242,7 @@ def _columns(panel: Panel) -> list[dict[str, Any]]:
     for number, target in enumerate(panel.targets):
         value = f"Value #{chr(ord('A') + number)}" if len(panel.targets) > 1 else "Value"
         names[value] = target.legend
+    order = sorted(names, key=lambda name: names[name] in panel.last)
     return [
         {"id": "merge", "options": {}},
         {
@@ -249,7 +250,7 @@ def _columns(panel: Panel) -> list[dict[str, Any]]:
             "options": {
                 "excludeByName": {"Time": True, **dict.fromkeys(hidden, True)},
                 "includeByName": {},
-                "indexByName": {name: place for place, name in enumerate(names)},
+                "indexByName": {name: place for place, name in enumerate(order)},
                 "renameByName": names,
             },
         },

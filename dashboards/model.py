@@ -61,6 +61,7 @@ class Panel:
         decimals: Digits after the point.
         to: uid of the dashboard with more about it.
         columns: Table: label to column title, in order; other labels are hidden.
+        last: Table: titles of columns that come after all others.
         mappings: Table: column title to (text, shown text, colour).
         markdown: The text of a text panel.
         maximum: Upper end of the axis.
@@ -80,6 +81,7 @@ class Panel:
     decimals: int | None = None
     to: str = ""
     columns: tuple[tuple[str, str], ...] = ()
+    last: tuple[str, ...] = ()
     mappings: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = ()
     markdown: str = ""
     maximum: float | None = None

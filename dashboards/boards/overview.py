@@ -48,13 +48,13 @@ _WHICH = Panel(
     "Which loop, which agent, since when, is it stopped",
     "Every loop found in the range shown, with the dollars of its guard in the same range.",
     targets=(
-        Target(_loops("$__range"), "Loops", instant=True, unit="none"),
         Target(
             f"1000 * min_over_time(timestamp({_loops('5m')})[$__range:1m])",
             "First seen",
             instant=True,
             unit="dateTimeFromNow",
         ),
+        Target(_loops("$__range"), "Loops", instant=True, unit="none"),
         Target(_of_guard("runguard.cost.wasted"), "Wasted", instant=True, unit="currencyUSD"),
         Target(_of_guard("runguard.cost.avoided"), "Avoided", instant=True, unit="currencyUSD"),
     ),
@@ -65,6 +65,7 @@ _WHICH = Panel(
         (label("mode"), "Stopped?"),
         (label("action"), "Action"),
     ),
+    last=("Action",),
     mappings=(("Stopped?", STOPPED),),
 )
 

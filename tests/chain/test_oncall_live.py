@@ -92,7 +92,7 @@ def test_the_overview_answers_which_who_since_when_cost_and_whether_stopped(
     table = next(s for s in found.panels if s.panel["type"] == "table")
     titles = [title for title, _ in table.columns]
     assert titles == [
-        "Loop", "Agent", "Stopped?", "Action", "Loops", "First seen", "Wasted", "Avoided"
+        "Loop", "Agent", "Stopped?", "First seen", "Loops", "Wasted", "Avoided", "Action"
     ]  # fmt: skip
     rows = {str(row[0]): dict(zip(titles, row, strict=True)) for row in table.rows}
     echo = rows["vad_misfire:echo"]
