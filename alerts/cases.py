@@ -129,6 +129,16 @@ def _cases() -> Iterator[Case]:
     other = {"cluster": "eu", "service_name": "night-desk"}
     yield Case(
         "RunguardReconnectLoop",
+        "a scrape that adds neither a service nor a cluster",
+        {series("runguard.trips", "", {}, **_TRIP): _ONE_AT_10},
+        silent=(10,),
+        firing=(11,),
+        quiet=(26.5,),
+        labels=RECONNECT,
+        owners=({},),
+    )
+    yield Case(
+        "RunguardReconnectLoop",
         "two services storm at once: two alerts",
         {
             series("runguard.trips", **_TRIP): _ONE_AT_10,
@@ -155,10 +165,12 @@ def _cases() -> Iterator[Case]:
         value="20",
     )
     refused = _claim("refused")
+    duplicate = {"guard": "job_dispatch", **refused}
+    stopped = {"mode": "enforce", "action": "refuse_job"}
     yield Case(
         "RunguardDuplicateDispatch",
         "two duplicates are a race, three in five minutes are a pattern",
-        {series("runguard.signatures", **refused, outcome="refused"): "0x20 2x23 3x80"},
+        {series("runguard.trips", **duplicate, **stopped): "0x20 2x23 3x80"},
         silent=(5, 6, 10.5),
         firing=(),
         quiet=(20,),
@@ -166,14 +178,22 @@ def _cases() -> Iterator[Case]:
     yield Case(
         "RunguardDuplicateDispatch",
         "four duplicates in a minute",
-        {series("runguard.signatures", **refused, outcome="refused"): "0x40 1 2 3 4x120"},
+        {series("runguard.trips", **duplicate, **stopped): "0x40 1 2 3 4x120"},
         silent=(10,),
         firing=(14,),
         quiet=(27,),
         labels=refused,
         value="4",
     )
-    yield _event("RunguardDuplicateWork", "runguard.signatures", refused, {"outcome": "observed"})
+    yield Case(
+        "RunguardDuplicateWork",
+        "one duplicate that nobody refuses",
+        {series("runguard.trips", **duplicate, mode="observe", action="none"): _ONE_AT_10},
+        silent=(5, 10),
+        firing=(10.5, 24),
+        quiet=(26.5,),
+        labels=refused,
+    )
     yield _event("RunguardClaimLost", "runguard.signatures", _claim("lost"), {"outcome": "allowed"})
     guards = {"agent": "reservations", "guard": "vad_misfire"}
     echo = {**guards, "signature": "vad_misfire:echo"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .model import Alert
 from .promql import grouped, matcher
-from .recording import CLAIM_CALLS, CLAIMS_HOUR, SIGNATURES, share
+from .recording import CLAIM_CALLS, CLAIMS_HOUR, SIGNATURES, TRIPS, share
 from .tuning import Tuning
 
 __all__ = ["claim_alerts"]
@@ -59,12 +59,12 @@ def _lost(t: Tuning) -> Alert:
 
 
 def _twice(t: Tuning) -> Alert:
-    twice = f"{matcher('signature', 'job_claim:refused')}, {matcher('outcome', 'observed')}"
+    twice = f"{matcher('guard', 'job_dispatch')}, {matcher('mode', 'observe')}"
     by = grouped("agent", "signature")
     return Alert(
         name="RunguardDuplicateWork",
         severity="page",
-        expr=f"sum by ({by}) ({SIGNATURES}{{{twice}}}) > 0",
+        expr=f"sum by ({by}) ({TRIPS}{{{twice}}}) > 0",
         summary=f"Two jobs serve one room{_OF}.",
         description=(
             '{{ printf "%.0f" $value }} job(s) in 5 minutes went on although another job held '

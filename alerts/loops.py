@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .model import Alert
 from .promql import grouped, matcher, metric
-from .recording import MISFIRES, RESULTS_HOUR, SIGNATURES, TRIPS, share
+from .recording import MISFIRES, RESULTS_HOUR, TRIPS, share
 from .tuning import Tuning
 
 __all__ = ["loop_alerts"]
@@ -77,13 +77,12 @@ def _trips(t: Tuning) -> tuple[Alert, ...]:
 
 
 def _dispatch(t: Tuning) -> Alert:
-    refused = matcher("signature", "job_claim:refused")
     return Alert(
         name="RunguardDuplicateDispatch",
         severity=t.duplicate_dispatch_severity,
         expr=(
             f"sum by ({grouped('agent', 'signature')}) (\n"
-            f"  {SIGNATURES}{{{refused}}}\n"
+            f"  {TRIPS}{{{matcher('guard', 'job_dispatch')}}}\n"
             f") >= {t.duplicate_dispatch_events:g}"
         ),
         summary=f"Rooms are dispatched to more than one job on {_WHO}{_OF}.",

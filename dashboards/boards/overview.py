@@ -11,28 +11,9 @@ __all__ = ["BOARD"]
 _WHO = "agent guard signature mode action"
 
 
-def _duplicates(window: str, mode: str, outcome: str, action: str) -> str:
-    """Duplicate jobs in the form of the other loops; they are claims that were refused."""
-    expr = increase(
-        "runguard.signatures",
-        "agent signature",
-        window,
-        signature="job_claim:refused",
-        outcome=outcome,
-    )
-    for name, value in (("guard", "job_dispatch"), ("mode", mode), ("action", action)):
-        expr = f'label_replace({expr}, "{label(name)}", "{value}", "", "")'
-    return expr
-
-
 def _loops(window: str) -> str:
-    """All four kinds of loops in a window, by who, where and what was done."""
-    found = [
-        increase("runguard.trips", _WHO, window),
-        _duplicates(window, "enforce", "refused", "refuse_job"),
-        _duplicates(window, "observe", "observed", "none"),
-    ]
-    return "(" + " or ".join(found) + ") > 0"
+    """Loops in a window, by who, where and what was done."""
+    return f"{increase('runguard.trips', _WHO, window)} > 0"
 
 
 _OF_GUARD = f"on ({label('guard')}) group_left ()"

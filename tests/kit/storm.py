@@ -160,6 +160,11 @@ def _dispatch(h: History, o: Labels, enforce: bool) -> None:
         "runguard.signatures", o, 0.0004, (172, 179, 0.04), signature="job_claim:refused",
         outcome=outcome, **who,
     )  # fmt: skip
+    action, mode = ("refuse_job", "enforce") if enforce else ("none", "observe")
+    h.count(
+        "runguard.trips", o, 0, (172, 179, 0.04), guard="job_dispatch", action=action, mode=mode,
+        signature="job_claim:refused", **who,
+    )  # fmt: skip
     h.count("runguard.job.claims", o, 0.0004, (172, 179, 0.04), result="refused", backend="redis")
     h.count("runguard.jobs.ended", o, 0, (172, 179, 0.04), job_outcome="refused")
     for kind, burst in (("unverified", (174, 179, 0.05)), ("lost", (176, 178, 0.02))):
