@@ -61,7 +61,7 @@ class Guarded:
         self.patches.install()
         return self
 
-    def __exit__(self, error: object, *_: object) -> None:
+    def __exit__(self, error: object = None, *_: object) -> None:
         self.patches.undo()
         self.services.close()
         if error is None and not self.recorder.tolerant:

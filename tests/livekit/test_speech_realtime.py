@@ -533,6 +533,28 @@ async def test_leaving_in_a_storm_opens_the_input_and_the_call_goes_on_as_stock(
     await running.__aexit__(None, None, None)
 
 
+async def test_after_we_left_the_connection_is_handed_on_to_the_next_agent_whole() -> None:
+    shared = model()
+    for name in ("mutable_chat_context", "mutable_instructions", "mutable_tools"):
+        setattr(shared.capabilities, name, True)  # since 1.6 the next agent then takes it over
+    guarded = Guarded()
+    with guarded:
+        running = realtime_call(shared)
+        c = await running.__aenter__()
+        await c.hear(Heard("hello"))
+        await c.quiet()
+    second = Agent(instructions="Be brief.")
+    c.session.update_agent(second)
+    await until(lambda: getattr(second._activity, "_rt_session", None) is not None)
+    await settle()
+    await c.hear(Heard("still there"))
+    await c.quiet()
+    assert len(c.responses) == c.answers == 2
+    heard = [i.text_content for i in c.session.history.items if i.type == "message"]
+    assert heard.count("still there") == 1, "taken by one agent only"
+    await running.__aexit__(None, None, None)
+
+
 async def test_a_session_without_a_realtime_model_is_none_of_its_business() -> None:
     with Guarded() as guarded:
         session: AgentSession[None] = AgentSession()

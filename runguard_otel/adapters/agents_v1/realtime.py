@@ -9,6 +9,7 @@ committed while the input is closed, and nothing is billed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import weakref
 from collections.abc import AsyncIterable
@@ -40,6 +41,7 @@ class RealtimeGate:
             weakref.WeakKeyDictionary()
         )
         self._drains: set[asyncio.Future[Any]] = set()
+        services.on_close.append(self._hand_back)
 
     def patches(self) -> list[Patch]:
         """The hooks; a session takes them when it starts, as bound methods."""
@@ -195,6 +197,17 @@ class RealtimeGate:
             exchange = self._exchanges[state] = Exchange()
         return exchange
 
+    def _hand_back(self) -> None:
+        """Sessions hold our wrappers as their event handlers: give them the host's own again.
+
+        The host takes its handlers off by what they are now. When it hands a session on to the next
+        agent it would leave ours there, and two agents would take every turn.
+        """
+        for state in self._sessions.states():
+            activity = getattr(state.session, "_activity", None)
+            if getattr(activity, "_rt_session", None) is not None:
+                state.from_anywhere(functools.partial(_rebind, activity))
+
     def _drain(self, event: Any) -> None:
         """Read what the provider still sends to an answer that nobody takes."""
         reading = asyncio.gather(
@@ -204,6 +217,21 @@ class RealtimeGate:
         )
         self._drains.add(reading)
         reading.add_done_callback(self._drains.discard)
+
+
+def _rebind(activity: Any) -> None:
+    realtime = activity._rt_session
+    for event in (
+        "generation_created",
+        "input_audio_transcription_completed",
+        "input_speech_started",
+    ):
+        now = getattr(activity, f"_on_{event}")
+        for handler in list(realtime._events.get(event, ())):
+            same = getattr(handler, "__self__", None) is activity
+            if same and handler != now and handler.__name__ == now.__name__:
+                realtime.off(event, handler)
+                realtime.on(event, now)
 
 
 def _names(model: Any) -> tuple[str, str]:

@@ -86,7 +86,7 @@ class SpeechSessions:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return None
-        here = [state for state in self._all() if state.loop is loop]
+        here = [state for state in self.states() if state.loop is loop]
         return here[0] if len(here) == 1 else None
 
     @contextlib.contextmanager
@@ -112,13 +112,14 @@ class SpeechSessions:
 
     def close(self) -> None:
         """Undo everything that was done to any session."""
-        for state in self._all():
+        for state in self.states():
             with shield(self.services.recorder, "uninstrument"):
                 state.close_from_anywhere()
         with self._lock:
             self._states.clear()
 
-    def _all(self) -> list[SpeechState]:
+    def states(self) -> list[SpeechState]:
+        """The states of all live sessions."""
         with self._lock:
             return list(self._states.values())
 

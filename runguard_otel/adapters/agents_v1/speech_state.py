@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 import weakref
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +76,11 @@ class SpeechState:
         self._may_mute = False
         self._last_misfire = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def session(self) -> Any | None:
+        """The session, while it lives."""
+        return self._session()
 
     @property
     def storm(self) -> bool:
@@ -176,14 +181,18 @@ class SpeechState:
 
     def close_from_anywhere(self) -> None:
         """Like :meth:`close`, from a thread that may not be the session's."""
+        self.from_anywhere(self.close)
+
+    def from_anywhere(self, action: Callable[[], None]) -> None:
+        """Run ``action`` on the session's loop: at once if that is possible, else soon."""
         try:
             same = asyncio.get_running_loop() is self.loop
         except RuntimeError:
             same = False
         if same or not self.loop.is_running():
-            self.close()
+            action()
         else:
-            self.loop.call_soon_threadsafe(self._shielded, self.close)
+            self.loop.call_soon_threadsafe(self._shielded, action)
 
     def _event(
         self, signature: str, outcome: Outcome, attributes: dict[str, AttributeValue]
