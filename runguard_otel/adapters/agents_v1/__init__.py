@@ -7,6 +7,8 @@ Module        Touches                                               For
 ``speech``    ``AudioRecognition._on_stt_event``,                   VAD misfires, from the final
               ``AgentActivity.on_end_of_turn``, ``TTS`` text,       result to the veto of an empty
               ``STT.recognize``, ``AgentSession.start``             turn
+``realtime``  ``AgentActivity._on_generation_created`` and its       the same for models that hear
+              kin, ``AgentActivity._schedule_speech``               the audio themselves
 ``dispatch``  ``JobRequest.accept``, ``ProcPool.__init__``,         one job per room and agent;
               ``_JobProc.__init__``, ``_JobProc.entrypoint``,       reaching job processes at all
               ``JobContext.connect``
