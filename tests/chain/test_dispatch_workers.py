@@ -130,8 +130,9 @@ async def admitted(server: Dispatcher, worker: str, room: str) -> Dispatch:
 
 async def test_in_doubt_the_worker_accepts_and_the_job_finds_out(tmp_path: Path) -> None:
     """A holder that was only paused keeps its room; one that died with its worker loses it."""
-    lease = {"RUNGUARD_CLAIMS_TTL_SECONDS": "6", "RUNGUARD_CLAIMS_HEARTBEAT_SECONDS": "2"}
-    async with workers(tmp_path, **lease) as here:
+    async with workers(
+        tmp_path, RUNGUARD_CLAIMS_TTL_SECONDS="6", RUNGUARD_CLAIMS_HEARTBEAT_SECONDS="2"
+    ) as here:
         server, (one, two) = here.dispatcher, here.ids
         first = await server.dispatch(one, server.job("room-a"))
         (entered,) = await here.entered(1)

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.contract
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMING = Timing(ttl=1.5, heartbeat=0.5, timeout=0.25)
-SLOW = Timing(ttl=1.5, heartbeat=0.5, timeout=0.45)
+SLOW = Timing(ttl=3.0, heartbeat=1.0, timeout=0.9)  # dynalite is slow where cores are busy
 NOTICE = TIMING.heartbeat * 1.1 + TIMING.timeout
 """How long a holder may take to learn that it was superseded, in seconds."""
 SLACK = 0.4
@@ -49,7 +49,7 @@ SLACK = 0.4
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
     table = Outcomes(
-        "Processes, servers and clocks (lease 1.5 s, heartbeat 0.5 s)",
+        "Processes, servers and clocks (lease 1.5 s, heartbeat 0.5 s; dynalite twice that)",
         "backend", "what happens", "expected", "measured",
     )  # fmt: skip
     yield from table.printed(request)

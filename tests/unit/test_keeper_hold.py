@@ -259,3 +259,14 @@ async def test_the_watchdogs_thread_ends_with_the_last_claim(world: World) -> No
     dog.forget(keeper)
     await asyncio.to_thread(thread.join, 5)
     assert not thread.is_alive()
+
+
+async def test_a_beat_without_an_answer_is_repeated_soon(world: World) -> None:
+    keeper, _, registry = await held(world)
+    registry.down = True
+    world.pass_time(keeper.pause())
+    await keeper.beat()
+    assert keeper.pause() <= 0.22, "one lost packet must not cost a third of the lease"
+    registry.down = False
+    await keeper.beat()
+    assert keeper.pause() >= 0.9 * keeper.timing.heartbeat
