@@ -63,7 +63,9 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     rules = rule_files(Tuning())
     both = shortened("\0".join(rules.values()), SHORTER).split("\0")
     files = dict(zip(rules, both, strict=True))
-    prometheuses: Iterator[Server] = running(lambda: servers.prometheus_server(scrape, files=files))
+    prometheuses: Iterator[Server] = running(
+        lambda: servers.prometheus_server(scrape, "--rules.alert.resend-delay=1s", files=files)
+    )
     prometheus = Prometheus(next(prometheuses).url)
     scraped = "count(count_over_time(runguard_worker_heartbeat_seconds[1m]) > 1)"
     eventually(lambda: _value(prometheus, scraped) == 2, 30)
@@ -163,6 +165,6 @@ def test_both_incidents_resolve_when_the_storms_are_over(chain: Chain) -> None:
 
 
 def test_the_dead_mans_switch_is_fed(chain: Chain) -> None:
-    eventually(lambda: bool(chain.pagerduty.watchdog), 10)
+    eventually(lambda: bool(chain.pagerduty.watchdog), 15)
     (alert,) = chain.pagerduty.watchdog[0]["alerts"]
     assert alert["labels"]["alertname"] == "RunguardWatchdog"
