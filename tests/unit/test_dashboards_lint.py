@@ -2,8 +2,8 @@
 
 Left out of the linter's rules, with the reason:
 
-- template-job, target-job: whose series they are is ``service_name`` and ``cluster`` here; ``job`` is
-  the collector's choice and differs between ways of delivery.
+- template-job, target-job: whose series they are is ``service_name`` and ``cluster`` here; ``job``
+  is the collector's choice and differs between ways of delivery.
 - template-instance, target-instance: an instance is one worker, which on-call does not choose by.
 - target-rate-interval for instant queries: a number over a range uses that range, and a "now" five
   minutes.
