@@ -115,7 +115,7 @@ class Telemetry:
             listen=listen,
         )
         former = self._sink.use(worker.sink)
-        if isinstance(former, MeterSink) and self._own_meter_provider is not None:
+        if self._meter_provider is None and isinstance(former, (MeterSink, NullSink)):
             worker.replay(self.recorder.tally.sums())
             self._close_own()
         self._worker = worker
@@ -194,7 +194,10 @@ class Telemetry:
         provider = self._meter_provider
         flush = None
         if provider is None:
-            provider = export.meter_provider(export.push_readers(export.metric_exporters()))
+            readers = export.push_readers(export.metric_exporters())
+            if not readers:
+                return NullSink()  # the tally counts; instruments would, for nobody to read
+            provider = export.meter_provider(readers)
             own = self._own_meter_provider = provider
 
             def flush(timeout: float) -> bool:

@@ -36,7 +36,7 @@ class Sink(Protocol):
 
 
 class NullSink:
-    """Telemetry is off (``OTEL_SDK_DISABLED``)."""
+    """Telemetry is off (``OTEL_SDK_DISABLED``), or nothing here would ever export it."""
 
     def add(
         self, name: str, value: float, attributes: Mapping[str, str], context: object | None

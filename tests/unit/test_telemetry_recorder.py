@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import pickle
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -20,8 +21,10 @@ from runguard_otel.core.ports import Recorder as RecorderPort
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Evidence, Mode, Outcome, Subject, Trip
 from runguard_otel.settings import Settings
+from runguard_otel.telemetry import export
 from runguard_otel.telemetry.build import Telemetry, build
 from runguard_otel.telemetry.catalogue import ATTRIBUTES
+from runguard_otel.telemetry.sink import NullSink
 
 pytestmark = pytest.mark.unit
 
@@ -379,3 +382,37 @@ def test_sdk_disabled_exports_nothing_and_still_counts_for_people(
     assert bench.spans.get_finished_spans() == ()
     assert bench.reader.get_metrics_data() is None
     assert bench.telemetry.snapshot()["signatures"] == {"room_reconnect": {"allowed": 1}}
+
+
+def test_where_nobody_exports_no_instrument_is_made_and_a_worker_still_gets_every_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [n for n in os.environ if n.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    reader = InMemoryMetricReader()
+    made = False
+    monkeypatch.setattr(export, "push_readers", lambda names: [reader] if made else [])
+    telemetry = build(Settings.load(metrics_port=0))
+    telemetry.recorder.add("runguard.room.connects", 2, connect="refused")
+    before = telemetry.sink
+    made = True
+    telemetry.start_worker(listen=False)
+    counted = _points(reader, "runguard.room.connects")
+    telemetry.shutdown()
+
+    assert isinstance(before, NullSink)
+    assert counted["refused"] == 2
+
+
+def _points(reader: InMemoryMetricReader, name: str) -> dict[str, float]:
+    data = reader.get_metrics_data()
+    assert data is not None
+    return {
+        str(next(iter((point.attributes or {"": ""}).values()))): point.value
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == name
+        for point in metric.data.data_points
+        if isinstance(point, NumberDataPoint)
+    }
