@@ -6,9 +6,9 @@ import argparse
 import importlib
 from pathlib import Path
 
-from bench.harness import Result, report
+from bench.harness import Result, quiet_host, report
 
-QUICK = ("core", "turn", "hub", "claims")
+QUICK = ("core", "turn", "collector", "hub", "claims")
 LONG = ("hub_exactness",)
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--soak", action="store_true", help="the long versions")
     parser.add_argument("--json", type=Path, default=Path("bench-results.json"))
     args = parser.parse_args()
+    quiet_host()
     results: list[Result] = []
     for name in args.names or (QUICK + (LONG if args.soak else ())):
         print(f"measuring {name} ...", flush=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,6 +58,36 @@ def per_call_us(work: Callable[[int], None], calls: int, rounds: int = 7) -> tup
         work(calls)
         samples.append((time.process_time_ns() - start) / calls / 1e3)
     return statistics.median(samples), f"{min(samples):.2f}..{max(samples):.2f} over {rounds}"
+
+
+def quiet_host() -> None:
+    """Warnings about scripted turns and dead collectors would bury the table."""
+    for name in ("livekit", "livekit.agents", "opentelemetry"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+_WORKER = """
+import sys
+from runguard_otel.settings import Settings
+from runguard_otel.telemetry.build import build
+telemetry = build(Settings.load(metrics_port=0))
+telemetry.start_worker("bench")
+print(telemetry.hub_address, flush=True)
+sys.stdin.read()
+telemetry.shutdown()
+"""
+
+
+@contextmanager
+def worker_hub() -> Iterator[str]:
+    """The hub of a worker that is a process of its own, as in production; gives its address."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", _WORKER], text=True, stdin=pipe, stdout=pipe
+    ) as worker:
+        assert worker.stdin and worker.stdout
+        yield worker.stdout.readline().strip()
+        worker.stdin.close()
 
 
 def report(results: Sequence[Result], path: Path) -> None:

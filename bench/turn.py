@@ -12,11 +12,12 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest import mock
 
 from livekit.agents import Agent, AgentSession
 
 import runguard_otel
-from bench.harness import Result
+from bench.harness import Result, worker_hub
 from runguard_otel.demo.stage.models import (
     ScriptedAudioInput,
     ScriptedLLM,
@@ -32,21 +33,27 @@ GOAL_MS = 0.1
 
 def run(soak: bool) -> list[Result]:
     pairs = 40 if soak else 14
-    return [
-        asyncio.run(_compare("text turn", _text_turns, pairs)),
-        asyncio.run(_compare("audio turn", _audio_turns, pairs)),
-        asyncio.run(_final_path()),
-    ]
+    with worker_hub() as hub:
+        return [
+            asyncio.run(_compare("text turn", _text_turns, pairs)),
+            asyncio.run(_compare("text turn of a job", _text_turns, pairs, hub)),
+            asyncio.run(_compare("audio turn", _audio_turns, pairs)),
+            asyncio.run(_compare("audio turn of a job", _audio_turns, pairs, hub)),
+            asyncio.run(_final_path()),
+        ]
 
 
-async def _compare(name: str, turns: Callable[[], Awaitable[float]], pairs: int) -> Result:
+async def _compare(
+    name: str, turns: Callable[[], Awaitable[float]], pairs: int, hub: str = ""
+) -> Result:
+    """Blocks with and without us; ``hub``: every count is sent to a worker's process at once."""
     await turns()
     off: list[float] = []
     on: list[float] = []
     for pair in range(pairs):
         for instrumented in (False, True) if pair % 2 else (True, False):
             if instrumented:
-                runguard_otel.instrument(claims_url="memory://", metrics_port=0)
+                _instrument(hub)
             gc.collect()
             (on if instrumented else off).append(await turns())
             if instrumented:
@@ -57,6 +64,14 @@ async def _compare(name: str, turns: Callable[[], Awaitable[float]], pairs: int)
         f"{pairs} interleaved blocks of {TURNS}; off spread {min(off):.2f}..{max(off):.2f}"
     )
     return Result(f"{name}: added CPU", extra, GOAL_MS, "ms", note=note)
+
+
+def _instrument(hub: str = "") -> None:
+    guard = runguard_otel.instrument(claims_url="memory://", metrics_port=0)
+    assert guard.active, "nothing is measured where nothing is patched"
+    if hub:
+        assert guard._telemetry is not None
+        guard._telemetry.use_hub(hub)
 
 
 async def _text_turns() -> float:
@@ -102,8 +117,6 @@ async def _final_path() -> Result:
     """What one final result costs between the recogniser and LiveKit's own handling."""
     from livekit.agents.voice.audio_recognition import AudioRecognition
 
-    original = AudioRecognition._on_stt_event
-
     async def nothing(self: AudioRecognition, event: Any) -> None:
         return None
 
@@ -115,11 +128,10 @@ async def _final_path() -> Result:
     recognition = activity._audio_recognition
     heard = final("this is a perfectly ordinary sentence")
     calls, samples = 5000, []
-    AudioRecognition._on_stt_event = nothing  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(AudioRecognition, "_on_stt_event", nothing):
         for side in ("off", "on") * 5:
             if side == "on":
-                runguard_otel.instrument(claims_url="memory://", metrics_port=0)
+                _instrument()
             path = recognition._on_stt_event
             start = time.process_time_ns()
             for _ in range(calls):
@@ -127,8 +139,6 @@ async def _final_path() -> Result:
             samples.append((side, (time.process_time_ns() - start) / calls / 1e3))
             if side == "on":
                 runguard_otel.uninstrument()
-    finally:
-        AudioRecognition._on_stt_event = original  # type: ignore[method-assign]
     await session.aclose()
     off = statistics.median(us for side, us in samples if side == "off")
     on = statistics.median(us for side, us in samples if side == "on")
