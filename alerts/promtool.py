@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 
 from runguard_otel.telemetry.catalogue import prometheus_label
 
-from .cases import CASES, SILENCES, Case, Silence
+from .cases import CASES
+from .cases_silent import SILENCES
 from .model import Alert
 from .rules import alerts, groups, texts
+from .story import Case, Silence
 from .tuning import Tuning
 
 __all__ = ["test_files"]
