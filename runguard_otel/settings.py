@@ -7,7 +7,6 @@ a bad explicit argument raises :class:`~runguard_otel.errors.SettingsError` at o
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from typing import Any, Literal
@@ -182,6 +181,8 @@ class Settings(BaseModel):
         overrides = {name: value for name, value in overrides.items() if value is not None}
         for name in overrides:
             if name not in cls.model_fields:
+                import difflib  # for a mistake only
+
                 near = difflib.get_close_matches(name, cls.model_fields, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise SettingsError(

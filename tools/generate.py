@@ -12,7 +12,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-GENERATORS = ("tools.settings_doc", "tools.telemetry_doc", "alerts.rules", "dashboards.build")
+GENERATORS = (
+    "tools.settings_doc",
+    "tools.telemetry_doc",
+    "tools.prices_json",
+    "alerts.rules",
+    "dashboards.build",
+)
 
 
 def files() -> dict[Path, str]:

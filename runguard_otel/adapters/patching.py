@@ -13,7 +13,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Patch", "PatchReport", "PatchSet", "Wrapper"]
 
@@ -29,8 +29,7 @@ _MISSING = object()
 MARK = "__runguard_patch__"
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(NamedTuple):
     """One thing we touch in the host.
 
     Args:
@@ -54,8 +53,7 @@ class Patch:
         return f"{self.owner.__name__}.{self.attribute}"
 
 
-@dataclass(frozen=True)
-class PatchReport:
+class PatchReport(NamedTuple):
     """What became of one patch, for ``doctor``."""
 
     name: str

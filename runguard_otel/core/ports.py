@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from runguard_otel.core.verdict import Outcome, Subject, Trip
 
@@ -109,8 +109,7 @@ class Lifecycle(Protocol):
         """A tracer provider to set for LiveKit's own spans, or ``None``."""
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """What one request used, as its provider meters it.
 
     Args:
@@ -184,8 +183,7 @@ class JobFacts:
     namespace: str = ""
 
 
-@dataclass(frozen=True)
-class ClaimEvent:
+class ClaimEvent(NamedTuple):
     """One step in the life of a claim.
 
     Args:
@@ -239,8 +237,7 @@ class ClaimHandle(Protocol):
         """Give the claim back if it still is ours; a second call returns ``False``."""
 
 
-@dataclass(frozen=True)
-class ClaimAnswer:
+class ClaimAnswer(NamedTuple):
     """Whether to serve.
 
     Args:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from runguard_otel.core.signatures import GuardName
 
@@ -64,8 +65,7 @@ _OUTCOME_OF = {
 }
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """Which room, participant or job something happened to. Never a metric label.
 
     Telemetry writes the names under LiveKit's own ``lk.pii.*`` keys, next to a salted hash.
@@ -87,8 +87,7 @@ class Subject:
         return self.participant_sid or self.participant or self.room or self.session or self.job_id
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One event that led to a trip.
 
     Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from runguard_otel.cost.ledger import Turn
 from runguard_otel.cost.meter import Meter
@@ -24,8 +25,7 @@ TURN_SECONDS = 3.0
 ANSWERED = ("vad_misfire:low_confidence", "vad_misfire:echo")
 
 
-@dataclass(frozen=True)
-class Saving:
+class Saving(NamedTuple):
     """An amount per component, and the inputs it was made of, for the trip."""
 
     amounts: dict[str, Decimal]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 __all__ = ["Ledger", "SessionCost", "Turn"]
 
@@ -40,8 +41,7 @@ class SessionCost:
         return {c: amount for c, amount in named.items() if amount}
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """This session's average agent turn, in USD; zero while it has had none."""
 
     llm: Decimal = Decimal(0)

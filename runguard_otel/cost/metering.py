@@ -8,7 +8,6 @@ second also reports audio and tokens).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import Final, NamedTuple
 
@@ -77,8 +76,7 @@ def exact(value: float | int | str | Decimal) -> Decimal:
     return number
 
 
-@dataclass(frozen=True)
-class Rounding:
+class Rounding(NamedTuple):
     """How a single use is rounded up before it is billed, in units of its meter.
 
     Args:

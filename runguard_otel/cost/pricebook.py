@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -25,8 +24,7 @@ class PriceBookError(RunGuardError, ValueError):
     """A price file cannot be used. The message names the file, the row and what to write."""
 
 
-@dataclass(frozen=True)
-class Price:
+class Price(NamedTuple):
     """One row.
 
     Args:
@@ -52,7 +50,7 @@ class Price:
     day: date
     plan: str = ""
     per: Decimal = Decimal(1)
-    rounding: Rounding = field(default_factory=Rounding)
+    rounding: Rounding = Rounding()
     max_prompt: int = 0
     note: str = ""
     origin: str = OURS

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from runguard_otel.cost.metering import METERS, Rounding
 from runguard_otel.cost.pricebook import Price, PriceBookError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 __all__ = ["BUILT_IN", "PriceFile", "read"]
 
-BUILT_IN: Final = Path(__file__).with_name("prices.toml")
+BUILT_IN: Final = Path(__file__).with_name("prices.json")
+"""Generated from ``prices.toml``: TOML takes its parser's import and milliseconds, in every job."""
 CURRENCY: Final = "USD"  # the unit of runguard.cost.*; one metric cannot add two currencies
 COMPONENTS: Final = ("transport", "agent", "stt", "llm", "tts")
 PLANS: Final = ("ship", "scale")
@@ -27,8 +23,7 @@ REQUIRED: Final = ("component", "provider", "model", "rates", "source", "date")
 KEYS: Final = (*REQUIRED, "plan", "per", "rounding", "max_prompt", "currency", "note")
 
 
-@dataclass(frozen=True)
-class PriceFile:
+class PriceFile(NamedTuple):
     """A file's rows, provider aliases and version."""
 
     rows: list[Price]
@@ -47,13 +42,12 @@ def read(path: Path, origin: str) -> PriceFile:
         PriceBookError: If it is missing, unreadable, or a row cannot be used.
     """
     try:
-        # Decimal from the text of the number: a price never goes through a binary float.
-        data = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
+        data = _parse(path)
     except FileNotFoundError:
         raise PriceBookError(
             f"{origin}: no such file; RUNGUARD_PRICES must name a price file"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or not TOML
         raise PriceBookError(f"{origin}: cannot be read: {error}") from error
     rows = data.get("price", [])
     if not isinstance(rows, list) or not rows:
@@ -66,6 +60,21 @@ def read(path: Path, origin: str) -> PriceFile:
         raise PriceBookError(f"{origin}: unknown table {sorted(unknown)[0]!r}")
     parsed = [_row(raw, f"{origin}: row {n}", origin) for n, raw in enumerate(rows, 1)]
     return PriceFile(parsed, dict(aliases), str(data.get("version", "")))
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    text = path.read_text("utf-8")
+    if path == BUILT_IN:
+        data: dict[str, Any] = json.loads(text)
+        for row in data["price"]:
+            row["date"] = date.fromisoformat(row["date"])
+        return data
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    # Decimal from the text of the number: a price never goes through a binary float.
+    return tomllib.loads(text, parse_float=Decimal)
 
 
 def _row(raw: Any, where: str, origin: str) -> Price:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from runguard_otel.core.signatures import CLAIM_SIGNATURES, SIGNATURES, GuardName
 from runguard_otel.core.verdict import Mode, Outcome
@@ -11,8 +10,7 @@ from runguard_otel.core.verdict import Mode, Outcome
 __all__ = ["ATTRIBUTES", "Attribute", "prometheus_label"]
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """A metric attribute.
 
     Args:

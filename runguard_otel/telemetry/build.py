@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Mode
@@ -19,7 +19,9 @@ from runguard_otel.telemetry.recorder import Recorder
 from runguard_otel.telemetry.series import Series, zero_points
 from runguard_otel.telemetry.sink import LazySink, MeterSink, NullSink, Sink
 from runguard_otel.telemetry.spans import Spans
-from runguard_otel.telemetry.worker import WorkerTelemetry, bounded
+
+if TYPE_CHECKING:
+    from runguard_otel.telemetry.worker import WorkerTelemetry
 
 __all__ = ["Telemetry", "build"]
 
@@ -106,6 +108,8 @@ class Telemetry:
         """
         if self._worker is not None or sdk_disabled():
             return
+        from runguard_otel.telemetry.worker import WorkerTelemetry
+
         self._worker_agent = agent
         worker = WorkerTelemetry(
             self._modes(),
@@ -183,6 +187,8 @@ class Telemetry:
     def _close_own(self) -> None:
         provider, self._own_meter_provider = self._own_meter_provider, None
         if provider is not None:
+            from runguard_otel.telemetry.worker import bounded
+
             bounded(lambda: provider.shutdown(timeout_millis=2000), 2.0)
 
     def _modes(self) -> Mapping[GuardName, Mode]:

@@ -6,10 +6,9 @@ Imports only the core, so that dashboards and alerts can be generated anywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 
 from runguard_otel.telemetry.attributes import (
     ACTIONS,
@@ -50,8 +49,7 @@ class Kind(str, Enum):
     GAUGE = "gauge"
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """One instrument.
 
     Args:
