@@ -5,6 +5,8 @@ Needs a VictoriaMetrics that takes OTLP (1.94 or newer: Debian 13 has it, Debian
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +23,7 @@ from runguard_otel.preview.panels import Span
 from runguard_otel.preview.prometheus import Prometheus
 from tests.kit import servers
 from tests.kit.fixtures import running
+from tests.kit.newer_debian import program
 from tests.kit.oncall import ROOT, SHORTER, Worker, alertmanager_config, shortened
 from tests.kit.pagerduty import KEY, PagerDuty
 from tests.kit.process import NotInstalled, Server, http_ready
@@ -61,7 +64,17 @@ def _vmalert(store: Server, alertmanager: Server) -> Server:
 
 
 @pytest.fixture(scope="module")
-def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
+def newer_store() -> Iterator[None]:
+    """Debian 12's VictoriaMetrics does not take OTLP: prefer the next release's, unpacked."""
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(NotInstalled):
+            executable = program("victoria-metrics", "usr/bin/victoria-metrics")
+            patch.setenv("PATH", str(executable.parent), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pushed(newer_store: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushed]:
     stores = running(
         lambda: (
             servers.victoria_metrics_server(

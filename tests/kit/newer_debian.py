@@ -14,7 +14,6 @@ from tests.kit.process import NotInstalled
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-MIRROR = "http://deb.debian.org/debian"
 
 
 class NotReachable(NotInstalled):
@@ -42,7 +41,7 @@ def program(package: str, path: str, suite: str = "trixie") -> Path:
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
-    (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {suite} main\n")
+    (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
     options = {
         "Dir::State": state,
         "Dir::State::lists": state / "lists",
@@ -65,6 +64,16 @@ def program(package: str, path: str, suite: str = "trixie") -> Path:
     _run(["dpkg-deb", "-x", str(deb), str(CACHE / suite / package)], state)
     deb.unlink()
     return found
+
+
+def _mirror() -> str:
+    """The mirror this machine itself is set up with (the one that is not for security updates)."""
+    asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    for uri in done.stdout.split():
+        if "security" not in uri:
+            return uri
+    raise NotInstalled("apt knows no mirror: run apt-get update once")
 
 
 def _run(command: list[str], cwd: Path) -> None:
