@@ -51,6 +51,7 @@ NEEDS = (
     Need("prometheus-alertmanager", "prometheus-alertmanager", "alert delivery"),
     Need("amtool", "prometheus-alertmanager", "alert routes"),
     Need("victoria-metrics", "victoria-metrics", "dashboards end to end"),
+    Need("chromium", "chromium", "the preview page in a browser"),
 )
 
 
