@@ -162,15 +162,11 @@ def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decima
         ValueError: If a quantity is negative or not a number.
         KeyError: If a meter does not exist.
     """
-    used = {meter: exact(q) for meter, q in quantities.items() if q}
-    for meters in GROUPS.values():
-        total: dict[str, Decimal] = {}
-        for meter in meters:
-            if meter in used:
-                _add(total, meter, used[meter])
-        if total:
-            return total
-    return {}
+    by_group: dict[str, dict[str, Decimal]] = {}
+    for meter, quantity in quantities.items():
+        if quantity:
+            _add(by_group.setdefault(group_of(meter), {}), meter, exact(quantity))
+    return next((by_group[group] for group in GROUPS if group in by_group), {})
 
 
 def _add(into: dict[str, Decimal], meter: str, quantity: Decimal) -> None:
