@@ -6,16 +6,20 @@ import asyncio
 import re
 import statistics
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench.harness import Result
+from runguard_otel.claims.desk import ClaimDesk
 from runguard_otel.claims.dynamodb import DynamoRegistry
 from runguard_otel.claims.postgres import PostgresRegistry
 from runguard_otel.claims.redis import RedisRegistry
 from runguard_otel.claims.registry import ClaimRegistry, Granted, Holder
+from runguard_otel.core.ports import ClaimEvent, JobFacts
+from runguard_otel.settings import Settings
 from tests.kit import servers
 from tests.kit.contenders import Contenders
 from tests.kit.process import NotInstalled, Server
@@ -28,12 +32,17 @@ ROUNDS = 5
 def run(soak: bool) -> list[Result]:
     results: list[Result] = []
     with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        default = f"sqlite://{folder}/claims.sqlite3"
+        results.append(asyncio.run(_job_start("SQLite (default)", default)))
         if redis := _started(stack, servers.redis_server):
             results += asyncio.run(_redis(redis))
+            results.append(asyncio.run(_job_start("Redis", f"redis://127.0.0.1:{redis.port}")))
             results += asyncio.run(_contest(f"redis://127.0.0.1:{redis.port}", "Redis", soak))
         if postgres := _started(stack, servers.postgres_server):
             results += asyncio.run(_postgres(postgres))
             url = servers.postgres_url(postgres.port)
+            results.append(asyncio.run(_job_start("PostgreSQL", url)))
             results += asyncio.run(_contest(url, "PostgreSQL", soak))
         if dynalite := _started(stack, servers.dynalite_server):
             results += asyncio.run(_dynamo(dynalite))
@@ -112,6 +121,33 @@ async def _bare_client(url: str) -> float:
             await client.delete(f"k:{count}")
             count += 2
         return count / (time.perf_counter() - began)
+
+
+class _Nobody:
+    """Hears what becomes of a claim, and does nothing."""
+
+    def claim_event(self, event: ClaimEvent) -> None: ...
+
+    def registry_call(self, operation: str, result: str, seconds: float) -> None: ...
+
+    def claim_lost(self, cause: str) -> None: ...
+
+
+async def _job_start(name: str, url: str, jobs: int = 300) -> Result:
+    """What a job waits for before the user's entrypoint runs: its claim, in a warmed process."""
+    desk = ClaimDesk(Settings.load(claims_url=url), lambda: "bench")
+    waited = []
+    for n in range(jobs):
+        await desk.warm()  # as the process does while it is idle: each job has a process of its own
+        job = JobFacts("wss://bench", f"room-{n}", "support", "JT_ROOM", "", f"AJ_{n}")
+        began = time.perf_counter()
+        answer = await desk.claim_for_job(job, _Nobody())
+        waited.append((time.perf_counter() - began) * 1e3)
+        assert answer.handle is not None and answer.handle.verified
+        await answer.handle.release()
+    desk.close()
+    note = f"p99 {sorted(waited)[int(jobs * 0.99)]:.2f} ms over {jobs} jobs, keeper included"
+    return Result(f"{name}: job start delayed, p50", statistics.median(waited), 5, "ms", note=note)
 
 
 async def _redis(server: Server) -> list[Result]:
