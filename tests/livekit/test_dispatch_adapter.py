@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from livekit import rtc
 from livekit.agents import JobContext, JobRequest
-from livekit.agents.ipc.job_proc_lazy_main import _JobProc
 from livekit.protocol import agent, models
 
 from runguard_otel.adapters.agents_v1 import dispatch
@@ -26,6 +25,7 @@ from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
 from runguard_otel.claims.registry import Holder, RegistryUnavailable
 from runguard_otel.core.verdict import Mode
 from runguard_otel.settings import Settings
+from tests.kit.host import REJECTS_FOR_GOOD, job_proc
 from tests.kit.recorder import MemoryRecorder
 
 pytestmark = pytest.mark.livekit
@@ -63,8 +63,8 @@ class Bench:
         await patch.wrapper(connected, context, (), {})
 
     def request(self, job: agent.Job, fails: BaseException | None = None) -> JobRequest:
-        async def on_reject(terminate: bool) -> None:
-            self.answers.append(f"rejected, terminate={terminate}")
+        async def on_reject(terminate: bool | None = None) -> None:
+            self.answers.append("rejected" + (" for good" if terminate else ""))
 
         async def on_accept(arguments: Any) -> None:
             if fails is not None:
@@ -118,13 +118,7 @@ async def run_job(context: Context) -> list[int]:
         claim = current_claim()
         ran.append(claim.token if claim is not None else 0)
 
-    made = _JobProc(
-        lambda _: None,
-        entrypoint,
-        None,
-        session_end_timeout=1,
-        executor_type=None,  # type: ignore[arg-type]  # not read before a job starts
-    )
+    made = job_proc(entrypoint)
     guarded: Any = made._job_entrypoint_fnc
     await asyncio.create_task(guarded(context))  # LiveKit runs it in a task of its own, too
     return ran
@@ -165,7 +159,7 @@ async def test_the_first_job_is_accepted_and_claimed_for(bench: Bench, store: Me
 
 async def test_a_duplicate_is_rejected_for_good_with_one_trip(rival: Context, bench: Bench) -> None:
     await bench.request(job("AJ_2")).accept()
-    assert bench.answers == ["rejected, terminate=True"]
+    assert bench.answers == ["rejected for good" if REJECTS_FOR_GOOD else "rejected"]
     assert bench.recorder.signatures() == [("job_claim:refused", "refused")]
     (trip,) = bench.recorder.trips
     assert (trip.signature, trip.action, trip.key) == ("job_claim:refused", "refuse_job", "room-a")
@@ -205,7 +199,7 @@ async def test_fail_closed_rejects_but_lets_another_worker_try(store: MemoryStor
     with Bench(store, claims_unreachable="closed") as bench:
         bench.down = True
         await bench.request(job("AJ_1")).accept()
-        assert bench.answers == ["rejected, terminate=False"]
+        assert bench.answers == ["rejected"]
         assert bench.recorder.trips == []  # an outage is not a duplicate
 
 
@@ -313,13 +307,7 @@ async def in_room(bench: Bench, *present: Any) -> tuple[Context, Any, list[dict[
     async def connected() -> None:
         """What LiveKit's own connect would do."""
 
-    made = _JobProc(
-        lambda _: None,
-        entrypoint,
-        None,
-        session_end_timeout=1,
-        executor_type=None,  # type: ignore[arg-type]  # not read before a job starts
-    )
+    made = job_proc(entrypoint)
     guarded: Any = made._job_entrypoint_fnc
     await asyncio.create_task(guarded(context))
     return context, room, published
@@ -384,13 +372,7 @@ async def test_uninstrument_also_disarms_entrypoints_that_were_wrapped(
 ) -> None:
     bench = Bench(store)
     with bench:
-        made = _JobProc(
-            lambda _: None,
-            _entrypoint,
-            None,
-            session_end_timeout=1,
-            executor_type=None,  # type: ignore[arg-type]
-        )
+        made = job_proc(_entrypoint)
     context = Context(job("AJ_1"))
     guarded: Any = made._job_entrypoint_fnc
     await guarded(context)

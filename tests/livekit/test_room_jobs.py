@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -19,23 +17,16 @@ from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.demo.stage.ffi import StageServer
 from runguard_otel.demo.stage.models import ScriptedSTT
 from runguard_otel.settings import Settings
+from tests.kit.host import RUNS_WITHOUT_SERVER, close_server, make_server, until
 from tests.kit.recorder import MemoryRecorder
 
-AgentServer: Any = getattr(agents, "AgentServer", None)
 pytestmark = [
     pytest.mark.livekit,
     pytest.mark.skipif(
-        AgentServer is None or "unregistered" not in inspect.signature(AgentServer.run).parameters,
+        not RUNS_WITHOUT_SERVER,
         reason="this release cannot run a worker without a server",
     ),
 ]
-
-
-async def until(reached: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "did not happen in time"
-        await asyncio.sleep(0.01)
 
 
 class Worker:
@@ -61,8 +52,8 @@ class Worker:
             ctx.add_shutdown_callback(note)
             await entrypoint(ctx)
 
-        server = AgentServer(
-            job_executor_type=agents.JobExecutorType.THREAD,
+        server = make_server(
+            agents.JobExecutorType.THREAD,
             num_idle_processes=1,
             port=0,
             ws_url="ws://stage",
@@ -80,8 +71,7 @@ class Worker:
             room_info=models.Room(sid="RM_lobby", name="lobby"),
         )
         await until(lambda: bool(ended))
-        await server.aclose()
-        await asyncio.wait_for(running, 15)
+        await close_server(server, running)
 
 
 @pytest.fixture

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from runguard_otel.telemetry.views import PER_CALL
+from tests.kit.host import HAS_METRICS
 
-pytestmark = pytest.mark.livekit
+pytestmark = [
+    pytest.mark.livekit,
+    pytest.mark.skipif(not HAS_METRICS, reason="this release has no metrics of its own"),
+]
 
 # The global meter provider can be set once per process, and LiveKit uses only the global one.
 CODE = """
@@ -55,5 +59,8 @@ def test_without_the_views_every_call_is_a_series_of_its_own() -> None:
 def test_the_attributes_are_the_ones_livekit_adds_per_call() -> None:
     from livekit.agents.telemetry import otel_metrics
 
-    source = inspect.getsource(otel_metrics._job_attrs)
+    per_call = getattr(otel_metrics, "_job_attrs", None)
+    if per_call is None:
+        pytest.skip("this release adds nothing per call")
+    source = inspect.getsource(per_call)
     assert all(f'"{name}"' in source for name in PER_CALL)

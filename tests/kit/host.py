@@ -1,0 +1,84 @@
+"""What differs between the releases of livekit-agents that the tests run on, found by asking."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from livekit import agents
+from livekit.agents import JobRequest
+from livekit.agents.ipc.job_proc_lazy_main import _JobProc
+
+AgentServer: Any = getattr(agents, "AgentServer", None)
+
+RUNS_WITHOUT_SERVER = (
+    AgentServer is not None and "unregistered" in inspect.signature(AgentServer.run).parameters
+)
+"""Whether a worker can run without a LiveKit server (since 1.3)."""
+
+REJECTS_FOR_GOOD = "terminate" in inspect.signature(JobRequest.reject).parameters
+"""Whether a refusal can say that no other worker need be asked (since 1.4)."""
+
+HAS_METRICS = (
+    find_spec("livekit.agents.telemetry") is not None
+    and find_spec("livekit.agents.telemetry.otel_metrics") is not None
+)
+"""Whether the host has metrics of its own (since 1.6)."""
+
+HANGS_AT_ITS_END = "1.6.10"
+"""Without us, too: about every second time a job runner that is a thread never ends."""
+
+
+def job_proc(entrypoint: Any) -> _JobProc:
+    """The runner of one job, as the installed release wants it made."""
+    wanted: dict[str, Any] = {
+        "session_end_fnc": None,
+        "session_end_timeout": 1,
+        "executor_type": None,  # not read before a job starts
+    }
+    known = inspect.signature(_JobProc.__init__).parameters
+    arguments = {name: value for name, value in wanted.items() if name in known}
+    return _JobProc(lambda _: None, entrypoint, **arguments)
+
+
+def make_server(executor: agents.JobExecutorType, **options: Any) -> Any:
+    """A worker, not running. Where it would register, nothing listens."""
+    options = {
+        "ws_url": "ws://stage",
+        "api_key": "stage",
+        "api_secret": "stage-secret-stage-secret-stage-secret",
+        "job_executor_type": executor,
+        **options,
+    }
+    if AgentServer is not None:
+        return AgentServer(**options)
+
+    async def entrypoint(_: Any) -> None: ...
+
+    worker: Any = vars(agents)["Worker"]
+    return worker(agents.WorkerOptions(entrypoint_fnc=entrypoint, **options))
+
+
+async def until(reached: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Wait for what another thread or process does."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def close_server(server: Any, running: asyncio.Task[Any]) -> None:
+    """Stop a worker and await the end of ``run``."""
+    closing = asyncio.ensure_future(server.aclose())
+    if agents.__version__ != HANGS_AT_ITS_END:
+        await closing
+        await asyncio.wait_for(running, 15)
+        return
+    await asyncio.wait({closing, running}, timeout=2)
+    closing.cancel()
+    running.cancel()
+    await asyncio.gather(closing, running, return_exceptions=True)
