@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Patch", "PatchReport", "PatchSet", "Wrapper"]
+__all__ = ["Patch", "PatchReport", "PatchSet", "Wrapper", "lacking"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -51,6 +52,20 @@ class Patch(NamedTuple):
     def name(self) -> str:
         """``Class.attribute``, as in ``runguard.internal_errors{where=...}``."""
         return f"{self.owner.__name__}.{self.attribute}"
+
+
+def lacking(guard: str, error: ImportError | AttributeError) -> Patch:
+    """A patch whose owner does not exist in this release of the host; it is reported as missing.
+
+    Args:
+        guard: Which guard needs it.
+        error: What looking for the owner raised.
+    """
+    logger.debug("%s finds nothing to patch", guard, exc_info=error)
+    quoted = re.findall(r"'([^']+)'", str(error))
+    what = quoted[-1 if isinstance(error, AttributeError) else 0] if quoted else str(error)
+    why = f"all of its patches: {error}"
+    return Patch(type("livekit", (), {}), what, lambda *_: None, guard, why)
 
 
 class PatchReport(NamedTuple):

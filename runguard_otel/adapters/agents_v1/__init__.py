@@ -24,7 +24,8 @@ release. ``context`` asks the host questions, ``services`` is what all modules s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from runguard_otel.adapters.agents_v1.services import Services
@@ -32,22 +33,31 @@ if TYPE_CHECKING:
 
 __all__ = ["patches"]
 
+_MODULES: Final = {
+    "hub": "telemetry",
+    "usage": "telemetry",
+    "room": "room_reconnect",
+    "tracks": "track_subscribe",
+    "streams": "telemetry",
+    "speech": "vad_misfire",
+    "dispatch": "job_dispatch",
+}
+"""In the order of installation, each with the guard that is lost without it."""
+
 
 def patches(services: Services) -> list[Patch]:
     """Every patch of this adapter, in the order of installation.
 
     The order matters where two rows wrap the same method: the later one runs first. ``usage``
-    stands before ``room`` so that a refused connect never counts as a connection.
+    stands before ``room`` so that a refused connect never counts as a connection. A module that
+    does not find its classes in this release costs one guard and spares the others.
     """
-    from runguard_otel.adapters.agents_v1 import (
-        dispatch,
-        hub,
-        room,
-        speech,
-        streams,
-        tracks,
-        usage,
-    )
+    from runguard_otel.adapters.patching import lacking
 
-    modules = (hub, usage, room, tracks, streams, speech, dispatch)
-    return [row for module in modules for row in module.patches(services)]
+    table: list[Patch] = []
+    for name, guard in _MODULES.items():
+        try:
+            table += importlib.import_module(f"{__name__}.{name}").patches(services)
+        except (ImportError, AttributeError) as error:
+            table.append(lacking(guard, error))
+    return table
