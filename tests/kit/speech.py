@@ -129,8 +129,22 @@ class Call:
 
     async def start(self) -> None:
         await self.session.start(self.agent)
+        self._close_quickly()
         self.input.push_silence()
         await settle()
+
+    def _close_quickly(self) -> None:
+        """Where it cannot be told so, a session waits 2 s for a last result when it closes."""
+        if "session_close_transcript_timeout" in inspect.signature(AgentSession).parameters:
+            return
+        recognition: Any = getattr(self.session._activity, "_audio_recognition", None)
+        commit = getattr(recognition, "commit_user_turn", None)
+        if commit is not None and "transcript_timeout" in inspect.signature(commit).parameters:
+
+            def quick(**options: Any) -> Any:
+                return commit(**{**options, "transcript_timeout": 0.01})
+
+            recognition.commit_user_turn = quick
 
     async def hear(self, *events: stt.SpeechEvent) -> None:
         """One voice segment, and what the recogniser makes of it."""
@@ -151,6 +165,8 @@ class Call:
         done: Any = self.session.commit_user_turn(**options)
         if asyncio.isfuture(done):
             await done
+        elif "transcript_timeout" in known:
+            await asyncio.sleep(0.2)  # up to 1.4 it says nothing either, but waits as it is told
         else:
             await asyncio.sleep(2.5)  # 1.0 says nothing and waits two seconds for a result
         await settle()
