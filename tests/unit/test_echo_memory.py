@@ -160,3 +160,45 @@ def test_what_a_synthesiser_was_given_is_not_kept_twice() -> None:
     spoken(memory, SENTENCE, 0, 1)
     memory.said(f" {SENTENCE} ", 2, 1)
     assert memory.characters == len(SENTENCE)
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "echo"),
+    [
+        (1, 4, False),
+        (1, 5, True),
+        (6, 7, True),
+        (8, 20, True),
+        (11, 12, True),
+        (11.1, 12, False),
+        (11.1, 14, True),
+        (20, 21, False),
+    ],
+)
+def test_what_counts_is_when_the_voice_was_heard_not_when_its_text_comes(
+    began: float, ended: float, echo: bool
+) -> None:
+    """The agent spoke from 5 to 9 and from 14 to 16."""
+    memory = EchoMemory()
+    spoken(memory, SENTENCE, 5, 9)
+    memory.started(14)
+    memory.stopped(16)
+    assert memory.is_echo(HEARD, 21, (began, ended)) is echo
+
+
+def test_a_voice_that_goes_on_for_long_is_no_echo_of_words_long_over() -> None:
+    """Noise can hold a voice segment open for minutes."""
+    memory = EchoMemory()
+    spoken(memory, SENTENCE, 5, 9)
+    assert memory.is_echo(HEARD, 18.9, (6, 18.9))
+    assert not memory.is_echo(HEARD, 19, (6, 19))
+
+
+def test_of_an_agent_that_is_paused_again_and_again_the_last_periods_are_known() -> None:
+    memory = EchoMemory()
+    memory.push(SENTENCE, 1)
+    for n in range(0, 1000, 10):
+        memory.started(n)
+        memory.stopped(n + 1)
+    assert memory.audible(990 - 15 * 10, 990 - 15 * 10)
+    assert not memory.audible(0, 1)

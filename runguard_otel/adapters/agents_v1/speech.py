@@ -24,9 +24,6 @@ from runguard_otel.core.verdict import Clock, Mode, Verdict
 
 __all__ = ["patches"]
 
-MIN_SEGMENT_SECONDS = 0.5
-"""A shorter voice segment without text is a cough or a click, not worth an event."""
-
 
 def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
     """Everything the misfire guard touches; nothing when it is off.
@@ -66,7 +63,7 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
             "_on_vad_event",
             gate.on_vad_event,
             GUARD,
-            "counts voice segments that led to no text; changes nothing",
+            "knows when a voice was heard, and counts those that led to no text; changes nothing",
         ),
         *batch_stt.patches(services, sessions),
         *echo_text.patches(services, sessions),
@@ -90,15 +87,21 @@ class _Gate:
         self._interim = SpeechEventType.INTERIM_TRANSCRIPT
         self._preflight = getattr(SpeechEventType, "PREFLIGHT_TRANSCRIPT", None)  # since 1.2
         self._texts = {self._final, self._interim, self._preflight} - {None}
+        self._speech_starts = SpeechEventType.START_OF_SPEECH
+        self._speech_ends = SpeechEventType.END_OF_SPEECH
         self._voice_starts = VADEventType.START_OF_SPEECH
         self._voice_ends = VADEventType.END_OF_SPEECH
 
     async def on_stt_event(self, wrapped: Any, recognition: Any, args: Any, kwargs: Any) -> Any:
         event = args[0] if args else kwargs.get("ev")
         forward = event
-        if getattr(event, "type", None) in self._texts:
+        kind = getattr(event, "type", None)
+        if kind in self._texts:
             with shield(self._recorder, "AudioRecognition._on_stt_event"):
                 forward = self._judge(recognition, event)
+        elif kind is self._speech_starts or kind is self._speech_ends:
+            with shield(self._recorder, "AudioRecognition._on_stt_event"):
+                self._recognised_voice(recognition, event)
         if forward is None:
             return None
         if forward is event:
@@ -160,7 +163,7 @@ class _Gate:
             mode=None if acts else Mode.OBSERVE,
         )
         if text and not text.isspace():
-            state.heard_in_segment, state.segment_unheard = True, False
+            state.segments.words()
         forward = event
         if acts and decision.verdict is Verdict.SUPPRESS:
             _forget_guesses(recognition)
@@ -184,12 +187,26 @@ class _Gate:
         if recognition._hooks.stt is None or transcribes(recognition._hooks):
             return
         state = self._sessions.of_recognition(recognition)
+        segments, now = state.segments, self._sessions.clock()
+        late = event.inference_duration
         if event.type is self._voice_starts:
-            if state.segment_unheard:
+            if segments.wordless:
                 state.unheard_segment()
-            state.heard_in_segment = False
-        elif event.speech_duration >= MIN_SEGMENT_SECONDS and not state.heard_in_segment:
-            state.segment_unheard = True  # unless its text is late: judged when the next one begins
+            segments.began(now - event.speech_duration - late)
+        else:
+            segments.ended(now - event.silence_duration - late, event.speech_duration)
+
+    def _recognised_voice(self, recognition: Any, event: Any) -> None:
+        """The recogniser tells when a voice begins and ends: believed where it finds the turns."""
+        detector = getattr(recognition, "_vad", None)
+        if detector is not None and getattr(recognition, "_turn_detection_mode", "") != "stt":
+            return
+        segments, now = self._sessions.of_recognition(recognition).segments, self._sessions.clock()
+        if event.type is self._speech_starts:
+            began = getattr(event, "speech_start_time", None)  # wall clock; not in every release
+            segments.recognised(now - max(0.0, time.time() - began) if began else now)
+        else:
+            segments.recognised_end(now)
 
 
 def _changed(original: Any, **changes: Any) -> Any:

@@ -14,6 +14,7 @@ from runguard_otel.adapters.agents_v1.cooldown import Cooldown
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_actions import SpeechActions
 from runguard_otel.adapters.agents_v1.vad import VADThresholds
+from runguard_otel.adapters.agents_v1.voice_segments import VoiceSegments
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.guards.echo import EchoMemory
 from runguard_otel.core.guards.misfire import MisfireDecision, MisfireGuard, MisfirePolicy
@@ -60,8 +61,7 @@ class SpeechState:
             mode=self.mode,
         )
         self.echo = EchoMemory(settings.vad_misfire_echo_seconds)
-        self.segment_unheard = False
-        self.heard_in_segment = False
+        self.segments = VoiceSegments()
         self._session = weakref.ref(session)
         self._recorder = services.recorder
         self._clock = clock
@@ -115,7 +115,8 @@ class SpeechState:
         """
         now = self._clock()
         mode = mode or self.mode
-        echo = self.echo.is_echo(text, now if began is None else began)
+        span = self.segments.span(now) if began is None else (began, began)
+        echo = self.echo.is_echo(text, now, span)
         decision = self.guard.on_final(text, confidence, echo=echo, now=now)
         recorder = self._recorder
         if heard:
@@ -139,7 +140,7 @@ class SpeechState:
 
     def unheard_segment(self) -> None:
         """A voice segment of half a second or more led to no text at all. Observed only."""
-        self.segment_unheard = False
+        self.segments.wordless = False
         self._event("vad_misfire:no_transcript", Outcome.OBSERVED, {})
 
     def unasked_answer(self, provider: str, model: str) -> None:
@@ -173,7 +174,7 @@ class SpeechState:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.segment_unheard:
+        if self.segments.wordless:
             self.unheard_segment()
         self.guard.reset()
         self._settle(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Final
 
@@ -13,7 +13,11 @@ __all__ = ["EchoMemory"]
 MIN_WORDS: Final = 3
 MIN_SHARE: Final = 0.8
 GRACE_SECONDS: Final = 2.0
+MAX_PERIODS: Final = 16
+"""Periods of speech remembered: more than an agent that is paused again and again has in 10 s."""
+
 _CHARACTERS_PER_WORD: Final = 8
+_GOES_ON: Final = float("inf")
 
 
 class EchoMemory:
@@ -42,7 +46,7 @@ class EchoMemory:
         self._texts: OrderedDict[Hashable, _Text] = OrderedDict()
         self._characters = 0
         self._speaking = False
-        self._stopped_at = float("-inf")
+        self._periods: deque[tuple[float, float]] = deque(maxlen=MAX_PERIODS)
         self._fresh = False
         self._index: WordIndex | None = None
 
@@ -110,6 +114,7 @@ class EchoMemory:
             return
         self._forget(now)
         self._speaking = True
+        self._periods.append((now, _GOES_ON))
         if not self._fresh:
             for text in self._texts.values():
                 if not text.over:
@@ -120,22 +125,36 @@ class EchoMemory:
         """The agent fell silent: it finished, was interrupted or was paused."""
         if not self._speaking:
             return
-        self._speaking, self._stopped_at, self._fresh = False, now, False
+        self._speaking, self._fresh = False, False
+        began, _ = self._periods.pop()
+        self._periods.append((began, now))
         for text in self._texts.values():
             if text.expires is None:
                 text.expires = now + self.seconds
 
-    def audible(self, now: float) -> bool:
-        """Whether the agent speaks or has spoken within the last two seconds."""
-        return self._speaking or now - self._stopped_at <= GRACE_SECONDS
+    def audible(self, since: float, until: float) -> bool:
+        """Whether the agent spoke between the two moments, or up to two seconds before them."""
+        for began, ended in reversed(self._periods):
+            if since - ended > GRACE_SECONDS:
+                return False
+            if began <= until:
+                return True
+        return False
 
-    def is_echo(self, heard: str, now: float) -> bool:
+    def is_echo(self, heard: str, now: float, span: tuple[float, float] | None = None) -> bool:
         """Whether ``heard`` is the agent's own voice.
 
         At least three words, at least 80 % of them in one stretch of what the agent said, heard
         while it was audible.
+
+        Args:
+            heard: What was recognised.
+            now: Monotonic seconds.
+            span: From when to when the voice was heard, in monotonic seconds, if that is known: a
+                recogniser may take long. Else it was heard ``now``.
         """
-        if not self.audible(now):
+        since, until = span or (now, now)
+        if not self.audible(since, until):
             return False
         self._forget(now)
         if not self._texts:
