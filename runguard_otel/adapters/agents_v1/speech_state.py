@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
 from runguard_otel.adapters.agents_v1.context import current_job, session_context
 from runguard_otel.adapters.agents_v1.cooldown import Cooldown
+from runguard_otel.adapters.agents_v1.pending_turn import drop_misfires
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_actions import SpeechActions
 from runguard_otel.adapters.agents_v1.vad import VADThresholds
@@ -25,6 +27,9 @@ from runguard_otel.core.verdict import Clock, Mode, Outcome, Subject, Trip, Verd
 __all__ = ["SpeechState"]
 
 GUARD = GuardName.VAD_MISFIRE
+
+MAX_PASSED = 8
+"""Misfires let through that are remembered. A row has two at most; a pending turn, few rows."""
 
 
 class SpeechState:
@@ -75,6 +80,7 @@ class SpeechState:
         self._trips = 0
         self._may_mute = False
         self._last_misfire = 0.0
+        self._passed: deque[str] = deque(maxlen=MAX_PASSED)
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -123,7 +129,11 @@ class SpeechState:
             recorder.add(
                 "runguard.stt.results", 1, kind=decision.kind.value, provider=provider, model=model
             )
-        if decision.signature:
+        if not decision.signature:
+            self._passed.clear()
+        else:
+            if decision.verdict is Verdict.ALLOW:
+                self._passed.append(text)
             attributes: dict[str, AttributeValue] = {
                 "gen_ai.provider.name": provider,
                 "gen_ai.request.model": model,
@@ -229,8 +239,10 @@ class SpeechState:
         self._recorder.trip(trip, context=session_context(self._session()))
         if mode is not Mode.ENFORCE:
             return
+        activity = activity or getattr(self._session(), "_activity", None)
+        drop_misfires(activity, self._passed)
         self._may_mute = True
-        self._actions.calm(activity or getattr(self._session(), "_activity", None))
+        self._actions.calm(activity)
         if self.echo.speaking and self.guard.mutes(self._clock()):
             self._actions.mute()
         if closing:
