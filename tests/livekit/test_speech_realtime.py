@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import weakref
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, AgentSession, function_tool
 from livekit.agents.llm import InputTranscriptionCompleted
+from livekit.agents.voice.agent_activity import AgentActivity
+from livekit.agents.voice.audio_recognition import AudioRecognition
 from livekit.agents.voice.speech_handle import SpeechHandle
 
 from runguard_otel.adapters.agents_v1.cooldown import Cooldown
@@ -33,6 +36,11 @@ ORDERS = pytest.mark.parametrize("first", [False, True], ids=["answer-first", "t
 SOON = 0.05
 """A cool-down no test has to wait for."""
 NEVER = 3600.0
+_COMMIT = getattr(AudioRecognition, "commit_user_turn", None) or AudioRecognition._commit_user_turn
+BUTTON_WORKS = (  # in 1.2 a commit wants a recogniser, and the model is not told
+    "if not self._stt or" not in inspect.getsource(_COMMIT)
+    or "_rt_session" in inspect.getsource(AgentActivity.commit_user_turn)
+)
 
 
 def model(**options: Any) -> ScriptedRealtimeModel:
@@ -349,6 +357,9 @@ class TestClientTakesTurns:
                 assert c.answers == 5
                 assert not any(r.cancelled for r in c.responses)
 
+    @pytest.mark.skipif(
+        not BUTTON_WORKS, reason="this release commits nothing to a model without a recogniser"
+    )
     async def test_a_button_is_no_loop_the_input_stays_as_the_application_wants_it(self) -> None:
         with Guarded(vad_misfire_cooldown_seconds=NEVER) as guarded:
             async with realtime_call(model(server_turns=False), turn_detection="manual") as c:
