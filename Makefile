@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: up down help env servers test check unit demo bench soak format generate lock clean
+.PHONY: up down help env servers test test-matrix check unit demo bench soak format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ unit: env ## the quick tests: no process, no server
 
 test: servers check ## everything CI runs
 	$(BIN)/python -m pytest -q --durations=10
+
+test-matrix: env ## the LiveKit suites on every supported livekit-agents 1.x; writes docs/compatibility.md
+	$(BIN)/python tools/matrix.py
 
 demo: env ## every storm on real parts, guards off and on; writes demo-report.html
 	$(BIN)/runguard-otel demo
