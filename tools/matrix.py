@@ -147,6 +147,8 @@ def _read(report: Path, result: Result) -> None:
             result.failed.append(f"{case.get('classname')}::{case.get('name')}")
         elif skipped is not None:
             reason = (skipped.get("message") or "").removeprefix("Skipped: ")
+            if reason == "collection skipped":  # a whole module; the text says why
+                reason = (skipped.text or reason).rpartition("Skipped: ")[2].rstrip("')")
             result.skipped[reason] = result.skipped.get(reason, 0) + 1
         else:
             result.passed += 1
