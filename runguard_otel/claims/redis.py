@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import TimeoutError as TooSlow
 
 from runguard_otel.claims import redis_scripts as scripts
 from runguard_otel.claims.redact import redact_url, scrub
@@ -42,6 +44,8 @@ logger = logging.getLogger("runguard_otel")
 WAIT_MS = 100
 """How long a grant waits for its replicas, in milliseconds."""
 _KEYS = "rg:v1:*"
+_PATIENCE = 10
+T = TypeVar("T")
 # RedisClusterException is no RedisError. Before Python 3.11 asyncio's TimeoutError is no OSError.
 _ERRORS = (
     RedisError,
@@ -216,9 +220,12 @@ class RedisRegistry:
     async def inspect(self, key: str | None = None) -> list[ClaimRecord]:
         """See the protocol. All records are found by scanning, which needs no index."""
         with self._asking():
-            keys = [key] if key else sorted([_text(k) async for k in self._client.scan_iter(_KEYS)])
-            records = [await self._record(name) for name in keys]
+            keys = [key] if key else await _patiently(self._names)
+            records = [await _patiently(partial(self._record, name)) for name in keys]
         return [record for record in records if record is not None]
+
+    async def _names(self) -> list[str]:
+        return sorted([_text(k) async for k in self._client.scan_iter(_KEYS)])
 
     async def _record(self, key: str) -> ClaimRecord | None:
         fields = ("tok", "job", "inst", "wrk", "at", "till", "n")
@@ -237,6 +244,17 @@ class RedisRegistry:
         """Close our own client; one that was given to us stays open."""
         while self._closing:
             await self._closing.pop().aclose()
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again after a timeout: people wait, and reading is harmless.
+
+    The timeout is made for one claim before a call; among thousands of records one may exceed it.
+    """
+    for _ in range(_PATIENCE):
+        with suppress(TooSlow):
+            return await ask()
+    return await ask()
 
 
 def _ms(seconds: float) -> int:
