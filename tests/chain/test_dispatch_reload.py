@@ -1,10 +1,10 @@
-"""A worker that is reloaded in dev mode keeps its rooms.
+"""A worker that is reloaded in dev mode keeps its rooms; the claims are in a real Redis.
 
 The real path: ``python -m livekit.agents start --dev --cli-addr``, as ``lk agent dev`` starts a
 worker, with this test in the part of that tool. Over its dev channel it asks the old worker for the
 running jobs, and gives them to the new worker, which passes them to ``AgentServer._reload_jobs``.
 The tool interrupts the old worker's process group, kills what is left of it, and only then starts
-the new worker.
+the new worker. Killed is the harder half: the claim is then still held when the new worker starts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ import pytest
 from livekit.protocol import agent
 from livekit.protocol.agent_pb import agent_dev
 
+from runguard_otel.claims.redis import RedisRegistry
 from runguard_otel.demo.stage.dispatcher import Dispatcher
+from tests.kit.process import Server
 from tests.kit.workers import AGENT, REPOSITORY, Workers
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(120)]
@@ -72,9 +74,15 @@ async def _receive(reader: asyncio.StreamReader) -> agent_dev.AgentDevMessage:
 
 @dataclass
 class DevWorkers(Workers):
-    """Workers that are started one after the other, each told where the dev channel is."""
+    """Workers that are started one after the other, each told where the dev channel is.
+
+    Args:
+        address: Where the dev channel listens, ``host:port``.
+        claims: The registry's URL.
+    """
 
     address: str = ""
+    claims: str = ""
 
     async def add(self) -> asyncio.subprocess.Process:
         """Start one more."""
@@ -85,7 +93,7 @@ class DevWorkers(Workers):
             **inherited,
             **self.dispatcher.environment,
             "PYTHONPATH": str(REPOSITORY),
-            "RUNGUARD_CLAIMS_URL": f"sqlite://{self.folder}/claims.sqlite3",
+            "RUNGUARD_CLAIMS_URL": self.claims,
             "RG_STEPS": str(self.folder / "steps"),
             "RG_STOP": str(self.folder / "stop"),
             "RG_INSTRUMENT": "module",
@@ -104,14 +112,27 @@ class DevWorkers(Workers):
         self.processes.append(process)
         return process
 
+    async def held(self) -> list[tuple[str, int]]:
+        """Job and token of every record that is held now."""
+        registry = RedisRegistry(self.claims)
+        try:
+            return [(r.job_id, r.token) for r in await registry.inspect() if r.state == "held"]
+        finally:
+            await registry.aclose()
+
 
 @contextlib.asynccontextmanager
-async def dev_mode(folder: Path) -> AsyncIterator[tuple[DevWorkers, Reloader]]:
+async def dev_mode(folder: Path, redis: Server) -> AsyncIterator[tuple[DevWorkers, Reloader]]:
     reloader = Reloader()
     listening = await asyncio.start_server(reloader.welcome, "127.0.0.1", 0)
     host, port = listening.sockets[0].getsockname()
     async with Dispatcher() as dispatcher:
-        here = DevWorkers(folder, dispatcher=dispatcher, address=f"{host}:{port}")
+        here = DevWorkers(
+            folder,
+            dispatcher=dispatcher,
+            address=f"{host}:{port}",
+            claims=f"redis://127.0.0.1:{redis.port}",
+        )
         try:
             yield here, reloader
         finally:
@@ -121,40 +142,41 @@ async def dev_mode(folder: Path) -> AsyncIterator[tuple[DevWorkers, Reloader]]:
                 writer.close()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
-async def test_a_reload_keeps_the_room(tmp_path: Path, how: signal.Signals) -> None:
-    """Interrupted, the old job gives its claim back; killed, it leaves it held for the new one."""
-    async with dev_mode(tmp_path) as (here, reloader):
+async def test_a_reload_keeps_the_room(tmp_path: Path, redis_server: Server) -> None:
+    async with dev_mode(tmp_path, redis_server) as (here, reloader):
         server, old = here.dispatcher, await here.add()
         (one,) = await server.wait_workers(1)
-        first = await server.dispatch(one, server.job("room-a"))
+        first = await server.dispatch(one, server.job("reloaded"))
         (entered,) = await here.entered(1)
-        assert (entered["job"], entered["token"] > 0) == (first.job.id, True)
         assert [job.id for job in await reloader.capture()] == [first.job.id]
 
-        os.killpg(old.pid, how)
+        os.killpg(old.pid, signal.SIGKILL)
         await asyncio.wait_for(old.wait(), 30)
-        assert len(here.steps("left")) == (1 if how is signal.SIGINT else 0)
+        assert (first.job.id, entered["token"]) in await here.held()  # nobody gave it back
         await here.add()
 
         reloaded = (await here.entered(2))[1]
         assert reloaded["job"] == first.job.id
         assert reloaded["pid"] != entered["pid"]
         assert reloaded["token"] > entered["token"]
+        assert (first.job.id, reloaded["token"]) in await here.held()
 
         (two,) = await server.wait(lambda: [w for w in server.workers if w != one])
-        refused = await server.dispatch(two, server.job("room-a"))
+        refused = await server.dispatch(two, server.job("reloaded"))
         assert (refused.available, refused.terminate) == (False, True)
         assert server.status(refused.job.id) is None  # never ran
         assert [step["job"] for step in here.steps()] == [first.job.id, first.job.id]
+        assert not here.steps("left")
 
 
-async def test_a_reloaded_job_takes_over_from_one_that_still_runs(tmp_path: Path) -> None:
+async def test_a_reloaded_job_takes_over_from_one_that_still_runs(
+    tmp_path: Path, redis_server: Server
+) -> None:
     """Worse than the tool does it: the old worker ends only after the new one has its job."""
-    async with dev_mode(tmp_path) as (here, reloader):
+    async with dev_mode(tmp_path, redis_server) as (here, reloader):
         server, old = here.dispatcher, await here.add()
         (one,) = await server.wait_workers(1)
-        first = await server.dispatch(one, server.job("room-a"))
+        first = await server.dispatch(one, server.job("overlapping"))
         (entered,) = await here.entered(1)
         assert (entered["job"], entered["token"] > 0) == (first.job.id, True)
         assert [job.id for job in await reloader.capture()] == [first.job.id]
@@ -175,7 +197,7 @@ async def test_a_reloaded_job_takes_over_from_one_that_still_runs(tmp_path: Path
         (two,) = await server.wait(lambda: [w for w in server.workers if w != one])
 
         # The old worker and its job process took nothing of the reloaded job along.
-        refused = await server.dispatch(two, server.job("room-a"))
+        refused = await server.dispatch(two, server.job("overlapping"))
         assert (refused.available, refused.terminate) == (False, True)
         assert server.status(refused.job.id) is None  # never ran
         assert [step["job"] for step in here.steps()] == [first.job.id, first.job.id]
@@ -185,7 +207,7 @@ async def test_a_reloaded_job_takes_over_from_one_that_still_runs(tmp_path: Path
         here.finish()
         await server.wait(lambda: len(here.steps("left")) == 2)
         (tmp_path / "stop").unlink()
-        heir = await server.dispatch(two, server.job("room-a"))
+        heir = await server.dispatch(two, server.job("overlapping"))
         assert heir.available
         taken = (await here.entered(3))[2]
         assert (taken["job"], taken["token"] > reloaded["token"]) == (heir.job.id, True)
