@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from contextlib import AbstractAsyncContextManager
@@ -37,6 +38,15 @@ async def dispatch(client: api.LiveKitAPI, room: str) -> None:
     """Ask for the agent: not idempotent, every call is another job."""
     request = api.CreateAgentDispatchRequest(agent_name=AGENT, room=room)
     await client.agent_dispatch.create_dispatch(request)
+
+
+def alive(pid: int) -> bool:
+    """Whether that process, of a worker and not of ours, still runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def caller(room: str) -> rtc.Room:
@@ -89,6 +99,40 @@ async def test_a_job_killed_while_serving_leaves_the_room_to_the_next(tmp_path: 
         await until(lambda: len(here.steps("connected")) == 2, 60, "another agent took over")
         first, second = here.steps()
         assert second["token"] > first["token"], "the new claim fences the old one off"
+        await guest.disconnect()
+
+
+async def test_a_worker_killed_while_serving_leaves_the_room_to_another_worker(
+    tmp_path: Path,
+) -> None:
+    """LiveKit's job process outlives its worker by seconds: until it ends, nobody else gets in."""
+    room = new_room()
+    async with real(tmp_path, "main") as here, server_api() as client:
+        guest = await caller(room)
+        await until(lambda: here.registered() == 2, 60, "two workers registered")
+        await dispatch(client, room)
+        await until(lambda: len(here.steps("connected")) == 1, 60, "the agent connected")
+        (first,) = here.steps()
+        here.worker_of(first["pid"]).kill()
+
+        await dispatch(client, room)
+        await until(lambda: "job_dispatch tripped" in here.log(), 20, "the second job refused")
+        assert await agents_in(client, room) == 1
+
+        await until(lambda: not alive(first["pid"]), 30, "the orphaned job ended")
+        for _ in range(20):  # as whoever dispatches does that wants the room served
+            await dispatch(client, room)
+            with contextlib.suppress(TimeoutError):
+                await until(lambda: len(here.steps("connected")) == 2, 1)
+                break
+        second = here.steps("entered")[1]
+        assert second["token"] > first["token"], "the new claim fences the old one off"
+        assert len(here.steps()) == 2
+
+        async def one_agent() -> bool:
+            return await agents_in(client, room) == 1
+
+        await until(one_agent, 60, "the server forgot the agent that died")
         await guest.disconnect()
 
 

@@ -46,6 +46,15 @@ class Crew:
         )
         return found
 
+    def worker_of(self, job_pid: int) -> asyncio.subprocess.Process:
+        """The worker whose child, or whose forkserver's child, that job process is."""
+        pids = {process.pid: process for process in self.processes}
+        pid = job_pid
+        while pid not in pids:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+            pid = int(stat.rpartition(")")[2].split()[1])  # ppid: see proc(5)
+        return pids[pid]
+
     def registered(self) -> int:
         """How many workers say that they are registered."""
         return self.log().count("registered worker")
