@@ -49,6 +49,11 @@ registered globally: a global meter provider would switch off LiveKit Cloud's me
 
 The names are the same by both ways. A worker has at most 150 series, however many rooms it serves.
 All series in the tables marked "from zero" exist before the first event, so `increase()` sees it.
+
+Rules and dashboards group by the labels `service_name` and `cluster`. `/metrics` puts them on every
+series, from `OTEL_SERVICE_NAME` and from `k8s.cluster.name` in `OTEL_RESOURCE_ATTRIBUTES`; target
+labels of a scrape win over them. On the way of OTLP the shipped collector does it; where Prometheus
+takes OTLP itself, promote both resource attributes.
 """
 
 

@@ -34,6 +34,10 @@ __all__ = ["Endpoint", "ScrapeReader"]
 logger = logging.getLogger("runguard_otel")
 
 _TRIES = 20
+# What rules and dashboards group by. A scrape adds such labels only when its configuration says so,
+# and without them two services on one Prometheus would share their incidents. A target label of the
+# same name still wins: Prometheus then keeps ours as exported_service_name (honor_labels off).
+_OWNER = {"service_name": "service.name", "cluster": "k8s.cluster.name"}
 
 
 class ScrapeReader(MetricReader):
@@ -69,11 +73,13 @@ class _Families(Collector):
     def collect(self) -> Iterable[Family]:
         data = self._reader.data()
         for resource in data.resource_metrics if data else ():
-            yield _target_info(dict(resource.resource.attributes))
+            attributes = dict(resource.resource.attributes)
+            owner = {k: str(attributes[a]) for k, a in _OWNER.items() if attributes.get(a)}
+            yield _target_info(attributes)
             for scope in resource.scope_metrics:
                 for found in scope.metrics:
                     if found.name in METRICS:
-                        yield _family(METRICS[found.name], found.data.data_points)
+                        yield _family(METRICS[found.name], found.data.data_points, owner)
 
 
 def _target_info(attributes: dict[str, Any]) -> Family:
@@ -83,12 +89,13 @@ def _target_info(attributes: dict[str, Any]) -> Family:
     return family
 
 
-def _family(metric: Metric, points: Iterable[Any]) -> Family:
+def _family(metric: Metric, points: Iterable[Any], owner: dict[str, str]) -> Family:
     name = prometheus_name(metric.name)
     kinds = {Kind.COUNTER: "counter", Kind.HISTOGRAM: "histogram"}
     family = Family(name.removesuffix("_total"), metric.brief, kinds.get(metric.kind, "gauge"))
     for point in points:
-        labels = {k.replace(".", "_"): str(v) for k, v in (point.attributes or {}).items()}
+        own = {k.replace(".", "_"): str(v) for k, v in (point.attributes or {}).items()}
+        labels = {**owner, **own}
         if isinstance(point, HistogramDataPoint):
             _add_histogram(family, name, labels, point)
         elif isinstance(point, NumberDataPoint):

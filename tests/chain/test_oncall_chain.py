@@ -32,11 +32,7 @@ rule_files: [recording.yml, alerts.yml]
 alerting: {{alertmanagers: [{{static_configs: [{{targets: ["127.0.0.1:{alertmanager}"]}}]}}]}}
 scrape_configs:
   - job_name: agents
-    static_configs:
-"""
-TARGET = """
-      - targets: ["127.0.0.1:{port}"]
-        labels: {{service_name: {service}, cluster: eu}}
+    static_configs: [{{targets: ["127.0.0.1:{front}", "127.0.0.1:{night}"]}}]
 """
 
 
@@ -56,10 +52,13 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     config = alertmanager_config(pagerduty, key_file)
     alertmanagers: Iterator[Server] = running(lambda: servers.alertmanager_server(config))
     alertmanager = next(alertmanagers)
-    front, night = Worker("front-desk", free_port()), Worker("night-desk", free_port())
-    scrape = SCRAPE.format(alertmanager=alertmanager.port) + "".join(
-        TARGET.format(port=w.port, service=w.service) for w in (front, night)
+    front, night = (
+        Worker(service, free_port(), {"OTEL_RESOURCE_ATTRIBUTES": "k8s.cluster.name=eu"})
+        for service in ("front-desk", "night-desk")
     )
+    scrape = SCRAPE.format(
+        alertmanager=alertmanager.port, front=front.port, night=night.port
+    )  # no labels: whose metrics they are, the workers say themselves
     rules = rule_files(Tuning())
     both = shortened("\0".join(rules.values()), SHORTER).split("\0")
     files = dict(zip(rules, both, strict=True))
