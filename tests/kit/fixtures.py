@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -20,11 +21,16 @@ def running(start: Callable[[], Server]) -> Iterator[Server]:
     try:
         server = start()
     except NotInstalled as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        leave_out(missing)
     with server:
         yield server
+
+
+def leave_out(missing: NotInstalled) -> NoReturn:
+    """Skip what needs that server or library; see :func:`running`."""
+    if os.environ.get("CI"):
+        pytest.fail(str(missing))
+    pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -68,10 +68,13 @@ def postgres_bin(name: str) -> str:
     return binary(name, "postgresql", *(str(p) for p in places))
 
 
-def postgres_server() -> Server:
+def postgres_server(env: Mapping[str, str] | None = None) -> Server:
     """PostgreSQL, database and superuser ``postgres``, trust on loopback.
 
     fsync is off: a crash of the server is tested, a crash of the operating system is not.
+
+    Args:
+        env: Further environment, for example of libfaketime.
     """
     initdb, postgres = postgres_bin("initdb"), postgres_bin("postgres")
 
@@ -86,7 +89,7 @@ def postgres_server() -> Server:
         settings = [word for k, v in options.items() for word in ("-c", f"{k}={v}")]
         return [postgres, "-D", str(directory / "data"), "-p", str(port), *settings]
 
-    server = Server("postgres", argv, ready=_postgres_ready, user="postgres")
+    server = Server("postgres", argv, ready=_postgres_ready, env=env or {}, user="postgres")
     server.run([initdb, "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"])
     return server.start()
 
