@@ -60,7 +60,9 @@ async def test_a_killed_holders_room_is_taken_over_within_one_lease(
         began = boottime()
         assert await rival.claim(standby=timing.ttl * 1.05 + 0.5)
         took = boottime() - began
-    outcomes.add(name, "holder: kill -9", f"taken over <= {timing.ttl + timing.probe:.1f} s", f"{took:.2f} s")
+    outcomes.add(
+        name, "holder: kill -9", f"taken over <= {timing.ttl + timing.probe:.1f} s", f"{took:.2f} s"
+    )
     assert took < timing.ttl + timing.probe + SLACK
 
 

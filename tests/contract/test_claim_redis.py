@@ -1,19 +1,18 @@
-"""Claims in Redis: least rights, TLS, cluster, sentinel, replicas, and clients given to us."""
+"""Claims in Redis: least rights, TLS, sentinel, replicas, and clients given to us."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis.asyncio
 
 from runguard_otel.claims.redis import RedisRegistry
-from runguard_otel.claims.registry import Granted, Held, Holder, RegistryUnavailable, Renewed
+from runguard_otel.claims.registry import Granted, Holder, RegistryUnavailable, Renewed
 from runguard_otel.cli.claims_init import REDIS_ACL
 from runguard_otel.errors import SettingsError
 from tests.contract.registry_contract import holder
@@ -21,31 +20,9 @@ from tests.kit import servers
 from tests.kit.fixtures import running
 from tests.kit.ports import free_port
 from tests.kit.process import Server
+from tests.kit.redis_claims import KEY, ask, life_of_a_claim
 
 pytestmark = pytest.mark.contract
-
-KEY = "rg:v1:{0123}"
-
-
-async def ask(client: redis.asyncio.Redis, *words: object) -> Any:
-    command: Callable[..., Any] = client.execute_command  # without types in redis-py
-    return await command(*words)
-
-
-async def life_of_a_claim(registry: RedisRegistry, key: str = KEY) -> None:
-    """Every operation a worker or job uses."""
-    who = holder("AJ_a")
-    await registry.open()
-    granted = await registry.acquire(key, who, 5)
-    assert isinstance(granted, Granted)
-    assert await registry.renew(key, who, granted.token, 5) == Renewed()
-    assert isinstance(await registry.acquire(key, holder("AJ_b"), 5), Held)
-    assert await registry.release(key, who, granted.token)
-    again = await registry.acquire(key, who, 5)
-    assert isinstance(again, Granted) and again.token > granted.token
-    assert await registry.abandon(key, "AJ_a", who.worker)
-    assert (await registry.inspect(key))[0].state == "released"
-    await registry.aclose()
 
 
 async def test_the_documented_acl_user_can_claim_and_nothing_else(redis_server: Server) -> None:
@@ -111,25 +88,6 @@ async def test_tls_is_verified_certificate_and_host_name(tls_server: tuple[Serve
 
 async def test_a_unix_socket_works(redis_server: Server) -> None:
     await life_of_a_claim(RedisRegistry(f"unix://{redis_server.directory}/s"), "rg:v1:{unix}")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Server]:
-    yield from running(lambda: servers.redis_server("--cluster-enabled", "yes"))
-
-
-async def test_a_cluster_works_and_lists_its_claims(cluster: Server) -> None:
-    async with redis.asyncio.from_url(f"redis://127.0.0.1:{cluster.port}") as node:
-        await ask(node, "CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        while b"cluster_state:ok" not in await ask(node, "CLUSTER", "INFO"):
-            await asyncio.sleep(0.05)
-    url = f"redis+cluster://127.0.0.1:{cluster.port}"
-    await life_of_a_claim(RedisRegistry(url))
-    registry = RedisRegistry(url)
-    for n in range(5):
-        await registry.acquire(f"rg:v1:{{{n}}}", holder(), 5)
-    assert len(await registry.inspect()) == 6
-    await registry.aclose()
 
 
 @pytest.fixture
