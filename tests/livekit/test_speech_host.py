@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 from livekit.agents import AgentSession, stt, tts
+from livekit.agents.stt.fallback_adapter import FallbackRecognizeStream
 from livekit.agents.stt.stream_adapter import StreamAdapterWrapper
 from livekit.agents.voice.agent_activity import AgentActivity
 from livekit.agents.voice.audio_recognition import AudioRecognition
@@ -26,6 +27,7 @@ TARGETS: list[tuple[type, str]] = [
     (AudioRecognition, "_on_vad_event"),
     (AgentActivity, "on_end_of_turn"),
     (StreamAdapterWrapper, "_run"),
+    (FallbackRecognizeStream, "_try_recovery"),
     (stt.STT, "recognize"),
     (tts.SynthesizeStream, "push_text"),
     (tts.ChunkedStream, "__init__"),

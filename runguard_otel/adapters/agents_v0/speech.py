@@ -15,6 +15,7 @@ from typing import Any
 from runguard_otel.adapters.agents_v0 import agents, host
 from runguard_otel.adapters.agents_v0.pipeline_state import PipelineSessions
 from runguard_otel.adapters.agents_v1 import batch_stt, echo_text
+from runguard_otel.adapters.agents_v1.recognisers import recogniser_of
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_state import GUARD
 from runguard_otel.adapters.agents_v1.streams import model_names
@@ -124,10 +125,11 @@ class _Gate:
         """Whether the agent may have this result."""
         started = time.perf_counter()
         best = event.alternatives[0] if event.alternatives else None
-        provider, model = model_names(agent.stt)
-        confidence = self._sessions.confidences.known(
-            provider, model, best.confidence if best is not None else None
-        )
+        provider, model, alone = recogniser_of(agent.stt)
+        confidence = best.confidence if best is not None else None
+        if confidence == 0.0 and not alone:
+            confidence = None
+        confidence = self._sessions.confidences.known(provider, model, confidence)
         decision = self._sessions.state(agent).on_final(
             best.text if best is not None else "", confidence, provider, model, activity=agent
         )

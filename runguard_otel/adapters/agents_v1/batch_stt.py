@@ -20,11 +20,15 @@ __all__ = ["patches"]
 
 _in_adapter: ContextVar[bool] = ContextVar("runguard_stream_adapter", default=False)
 """True in the tasks of a stream adapter, false again inside the request it makes."""
+_on_trial: ContextVar[bool] = ContextVar("runguard_fallback_trial", default=False)
+"""True in the streams on which a fallback adapter tries whether a provider is back: another one
+hears the same voice for the session, and is the one that counts."""
 
 
 def patches(services: Services, sessions: SpeechSessions) -> list[Patch]:
     """Watch the requests that stream adapters make."""
     from livekit.agents import stt
+    from livekit.agents.stt.fallback_adapter import FallbackRecognizeStream
     from livekit.agents.stt.stream_adapter import StreamAdapterWrapper
 
     recorder = services.recorder
@@ -33,8 +37,15 @@ def patches(services: Services, sessions: SpeechSessions) -> list[Patch]:
         _in_adapter.set(True)  # this is the stream's own task; the tasks it starts inherit it
         return await wrapped(*args, **kwargs)
 
+    def try_recovery(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        token = _on_trial.set(True)  # what is opened in here starts its task at once
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            _on_trial.reset(token)
+
     async def recognize(wrapped: Any, recogniser: Any, args: Any, kwargs: Any) -> Any:
-        if not _in_adapter.get():
+        if not _in_adapter.get() or _on_trial.get():
             return await wrapped(*args, **kwargs)
         token = _in_adapter.set(False)
         try:
@@ -53,6 +64,13 @@ def patches(services: Services, sessions: SpeechSessions) -> list[Patch]:
             run,
             GUARD,
             "marks the tasks of a stream adapter, whose empty results never become events",
+        ),
+        Patch(
+            FallbackRecognizeStream,
+            "_try_recovery",
+            try_recovery,
+            GUARD,
+            "marks the trial streams of a fallback adapter: what they hear is heard by another too",
         ),
         Patch(
             stt.STT,

@@ -15,6 +15,11 @@ from typing import Any
 from runguard_otel.adapters.agents_v1 import batch_stt, echo_text, session
 from runguard_otel.adapters.agents_v1.exchange import transcribes
 from runguard_otel.adapters.agents_v1.realtime import RealtimeGate
+from runguard_otel.adapters.agents_v1.recognisers import (
+    kept_back,
+    overrides_node,
+    recogniser_of,
+)
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_sessions import SpeechSessions
 from runguard_otel.adapters.agents_v1.speech_state import GUARD, SpeechState
@@ -145,14 +150,16 @@ class _Gate:
     def _judge_final(self, state: SpeechState, recognition: Any, event: Any) -> Any:
         started = time.perf_counter()
         activity = recognition._hooks
-        stt = activity.stt
         best = event.alternatives[0] if event.alternatives else None
+        if kept_back(activity, best):
+            state.segments.words()
+            return event
         text = best.text if best is not None else ""
-        provider = str(getattr(stt, "provider", "unknown"))
-        model = str(getattr(stt, "model", "unknown"))
-        confidence = self._sessions.confidences.known(
-            provider, model, best.confidence if best is not None else None
-        )
+        provider, model, alone = recogniser_of(activity.stt)
+        confidence = best.confidence if best is not None else None
+        if confidence == 0.0 and (not alone or overrides_node(activity)):
+            confidence = None
+        confidence = self._sessions.confidences.known(provider, model, confidence)
         acts = self._acts_on(recognition)
         decision = state.on_final(
             text,

@@ -12,10 +12,10 @@ and used directly by another one of the same process counts twice there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 from runguard_otel.adapters.agents_v1.context import current_job
+from runguard_otel.adapters.agents_v1.recognisers import inner_models
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
@@ -33,7 +33,6 @@ _COMPONENT = {
     "eot_inference_metrics": "agent",
 }
 MAX_RECENT = 64
-_INNER = ("_llm_instances", "_stt_instances", "_tts_instances", "_stt", "_tts", "_wrapped_tts")
 
 
 def patches(services: Services) -> list[Patch]:
@@ -207,28 +206,13 @@ def _names(metrics: Any, activity: Any, component: str) -> tuple[str, str]:
         return str(metadata.model_provider or ""), str(metadata.model_name)
     label = str(getattr(metrics, "label", ""))
     whole = getattr(activity, component, None)
-    models = list(_models(whole))
+    models = list(inner_models(whole))
     served = [m for m in models if str(getattr(m, "label", "")) == label]
     if not served and str(getattr(whole, "label", "")) == label:
         served = models  # 1.0's fallback adapter reports in its own name what one of them served
     found = {(_provider(m), _model(m)) for m in served}
     # Several different models behind an adapter: which of them it was cannot be told.
     return next(iter(found)) if len(found) == 1 else (_plugin(label), "")
-
-
-def _models(model: Any, depth: int = 3) -> Iterator[Any]:
-    """The model, or the models it wraps."""
-    if model is None or not depth:
-        return
-    inner: list[Any] = []
-    for name in _INNER:
-        value = getattr(model, "__dict__", {}).get(name)
-        inner.extend(value if isinstance(value, (list, tuple)) else [value])
-    inner = [one for one in inner if one is not None]
-    if not inner:
-        yield model
-    for one in inner:
-        yield from _models(one, depth - 1)
 
 
 def _provider(model: Any) -> str:
