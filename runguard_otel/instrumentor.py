@@ -141,12 +141,14 @@ def instrument_process(payload: dict[str, Any]) -> None:
 
     Args:
         payload: ``settings`` (the worker's non-default settings), ``worker`` (the worker's uuid)
-            and ``extras`` (``hub``: the address of the worker's telemetry hub).
+            and ``extras`` (``hub``: the address of the worker's telemetry hub). Settings alone
+            instrument a process that will be a worker.
     """
     try:
         guard = instrument(**payload.get("settings", {}))
-        if guard._services is not None:
-            guard._services.worker = payload.get("worker") or guard._services.worker
+        if guard._services is not None and payload.get("worker"):
+            guard._services.worker = payload["worker"]
+            guard._services.under_worker = True
         hub = payload.get("extras", {}).get("hub")
         if hub and guard._telemetry is not None:
             guard._telemetry.use_hub(hub)
@@ -166,6 +168,7 @@ def _compose(
     try:
         from runguard_otel.adapters import host_patches
         from runguard_otel.adapters.agents_v1.context import agent_name
+        from runguard_otel.adapters.agents_v1.latecomer import adopt
         from runguard_otel.adapters.agents_v1.services import Services
         from runguard_otel.adapters.agents_v1.usage import session_key
         from runguard_otel.claims.desk import ClaimDesk
@@ -191,6 +194,7 @@ def _compose(
         services.bring_up = instrument_process
         patches = PatchSet(host_patches(services))
         patches.install()
+        adopt(services)
     except Exception:  # fail open, loudly: the call comes first
         logger.exception("runguard could not be installed; your agent runs without it")
         return RunGuard(settings)

@@ -90,6 +90,10 @@ class Lifecycle(Protocol):
     def hub_address(self) -> str | None:
         """Where job processes report, once the worker runs; ``None`` without a hub."""
 
+    @property
+    def metrics_url(self) -> str | None:
+        """Where the worker serves ``/metrics``, once it runs and if it does."""
+
     def start_worker(self, agent: str = "", *, listen: bool = True) -> None:
         """The worker begins; ``listen`` if its jobs run in processes of their own."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from livekit import agents
 from livekit.agents import JobRequest
 from livekit.agents.ipc.job_proc_lazy_main import _JobProc
@@ -43,6 +46,15 @@ def job_proc(entrypoint: Any) -> _JobProc:
     known = inspect.signature(_JobProc.__init__).parameters
     arguments = {name: value for name, value in wanted.items() if name in known}
     return _JobProc(lambda _: None, entrypoint, **arguments)
+
+
+def console_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the CLI leaves things behind that was told ``console``."""
+    cli: Any = importlib.import_module("livekit.agents.cli")
+    if hasattr(cli, "AgentsConsole"):  # since 1.3
+        monkeypatch.setattr(cli.AgentsConsole, "_instance", SimpleNamespace(enabled=True))
+    else:
+        monkeypatch.setattr(cli.cli, "CLI_ARGUMENTS", SimpleNamespace(console=True))
 
 
 def make_server(executor: agents.JobExecutorType, **options: Any) -> Any:

@@ -23,7 +23,7 @@ from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
-from tests.kit.host import RUNS_WITHOUT_SERVER, close_server, make_server, until
+from tests.kit.host import RUNS_WITHOUT_SERVER, close_server, console_mode, make_server, until
 from tests.kit.recorder import MemoryRecorder
 
 pytestmark = pytest.mark.livekit
@@ -234,7 +234,8 @@ async def test_a_registered_worker_opens_hub_and_metrics_and_closes_them() -> No
     assert telemetry.metrics_url is None
 
 
-async def test_console_mode_opens_neither() -> None:
+async def test_console_mode_opens_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    console_mode(monkeypatch)
     telemetry = build(Settings.load())
     services = Services(Settings.load(), telemetry.recorder, lifecycle=telemetry)
     (patch,) = [p for p in hub.patches(services) if p.attribute == "run"]

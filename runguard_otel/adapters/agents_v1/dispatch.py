@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
+
 from runguard_otel.adapters.agents_v1.job_side import JobSide
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.worker_side import WorkerSide
@@ -11,7 +14,7 @@ __all__ = ["patches"]
 
 
 def patches(services: Services) -> list[Patch]:
-    """Two patches in the worker, three in the process that runs the job."""
+    """Two patches in the worker, three in the process that runs the job, one for old ``dev``."""
     from livekit.agents import JobContext, JobRequest
     from livekit.agents.ipc.job_proc_lazy_main import _JobProc
     from livekit.agents.ipc.proc_pool import ProcPool
@@ -19,7 +22,7 @@ def patches(services: Services) -> list[Patch]:
     worker, job, guard = WorkerSide(services), JobSide(services), "job_dispatch"
     if services.claims is not None:
         services.on_close.append(services.claims.close)
-    return [
+    table = [
         Patch(
             JobRequest,
             "accept",
@@ -56,3 +59,22 @@ def patches(services: Services) -> list[Patch]:
             "Publishes the fencing token, and leaves when the same agent shows a higher one.",
         ),
     ]
+    watch_server = _watch_server()
+    if watch_server is not None:
+        why = "Instruments the worker that `dev` starts in a process of its own."
+        table.append(Patch(watch_server, "__init__", worker.watch, guard, why))
+    return table
+
+
+def _watch_server() -> type | None:
+    """What reloads the worker in ``dev``, up to 1.4; later ``lk agent dev`` starts it anew.
+
+    Only a process that was started by hand has one, and job processes are spared the import.
+    """
+    if multiprocessing.parent_process() is not None:
+        return None
+    try:
+        watcher = importlib.import_module("livekit.agents.cli.watcher")
+    except ImportError:
+        return None
+    return getattr(watcher, "WatchServer", None)

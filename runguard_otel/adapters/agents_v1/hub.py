@@ -14,6 +14,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from runguard_otel.adapters.agents_v1.announce import (
+    NOT_IN_THE_WORKER,
+    say_started,
+    say_too_late,
+)
+from runguard_otel.adapters.agents_v1.rehearsal import in_console
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
@@ -22,7 +28,7 @@ from runguard_otel.core.ports import Lifecycle, Recorder
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
-__all__ = ["patches"]
+__all__ = ["FLUSH_SECONDS", "in_thread", "patches"]
 
 FLUSH_SECONDS = 2.0
 STOP_SECONDS = 5.0
@@ -40,20 +46,23 @@ def patches(services: Services) -> list[Patch]:
         if lifecycle is None:
             return await wrapped(*args, **kwargs)
         with shield(recorder, "AgentServer.run"):
-            if not _is_console(instance, kwargs):
+            services.under_worker, console = True, in_console()
+            if not console:
                 lifecycle.start_worker(_agent_name(instance), listen=_uses_processes(instance))
+            say_started(services, console=console)
         try:
             return await wrapped(*args, **kwargs)
         finally:
             with shield(recorder, "AgentServer.run"):
                 stop = functools.partial(lifecycle.stop_worker, FLUSH_SECONDS)
-                await _in_thread(recorder, stop, STOP_SECONDS)
+                await in_thread(recorder, stop, STOP_SECONDS)
 
     async def run_job_task(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         lifecycle = services.lifecycle
         if lifecycle is None:
             return await wrapped(*args, **kwargs)
         with shield(recorder, "_JobProc._run_job_task"):
+            say_too_late(services, NOT_IN_THE_WORKER)
             _export_host_spans(lifecycle)
             lifecycle.job_started()
         returned = False
@@ -66,7 +75,7 @@ def patches(services: Services) -> list[Patch]:
                 services.settle()
                 outcome = _outcome(instance) if returned else "crashed"
                 lifecycle.job_ended(_job_id(instance), outcome)
-                await _in_thread(recorder, lambda: lifecycle.flush(FLUSH_SECONDS), FLUSH_SECONDS)
+                await in_thread(recorder, lambda: lifecycle.flush(FLUSH_SECONDS), FLUSH_SECONDS)
 
     server = getattr(worker, "AgentServer", None) or getattr(worker, "Worker", None)
     table = [
@@ -84,7 +93,7 @@ def patches(services: Services) -> list[Patch]:
     return table
 
 
-async def _in_thread(recorder: Recorder, call: Callable[[], Any], seconds: float) -> None:
+async def in_thread(recorder: Recorder, call: Callable[[], Any], seconds: float) -> None:
     """Run a blocking call in a thread of its own and wait, but not longer than ``seconds``.
 
     Not the loop's executor: the loop joins that at its end, and a hung collector would hold it.
@@ -113,11 +122,6 @@ def _export_host_spans(lifecycle: Lifecycle) -> None:
     except ImportError:  # before 1.2 the host has no spans
         return
     telemetry.set_tracer_provider(cast("TracerProvider", provider))
-
-
-def _is_console(server: Any, kwargs: dict[str, Any]) -> bool:
-    """Console mode runs one fake job as a thread of this process: no worker, no ``/metrics``."""
-    return bool(kwargs.get("unregistered")) and not _uses_processes(server)
 
 
 def _uses_processes(server: Any) -> bool:

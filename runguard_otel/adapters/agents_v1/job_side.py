@@ -6,10 +6,12 @@ import asyncio
 import functools
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from runguard_otel.adapters.agents_v1.claim_reports import GUARD, ClaimReports, facts_of
 from runguard_otel.adapters.agents_v1.fence import Fence
+from runguard_otel.adapters.agents_v1.rehearsal import in_console, is_rehearsal
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import ClaimAnswer, ClaimHandle
@@ -20,6 +22,9 @@ __all__ = ["JobSide"]
 logger = logging.getLogger("runguard_otel")
 
 WHERE = "_JobProc.entrypoint"
+_MARK = "__runguard_claims__"
+
+Release = Callable[[], Awaitable[None]]
 
 
 class JobSide:
@@ -34,6 +39,7 @@ class JobSide:
         self._on = True
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fences: dict[int, Fence] = {}
+        self._unreleased: dict[int, Release] = {}
         services.on_close.append(self._switch_off)
 
     def build(self, wrapped: Any, job_proc: Any, args: Any, kwargs: Any) -> Any:
@@ -48,12 +54,23 @@ class JobSide:
     async def idle(self, wrapped: Any, job_proc: Any, args: Any, kwargs: Any) -> Any:
         """``_JobProc.entrypoint``: connect to the registry while the process waits for a job.
 
-        A new connection and its imports cost a job up to 0.7 s; an idle process has the time.
+        A new connection and its imports cost a job up to 0.7 s; an idle process has the time. And
+        when the worker is gone, the process ends without shutdown callbacks: what its job still
+        holds is given back here, so that the next job need not wait for the lease.
         """
         claims = self._services.claims
-        if claims is not None and self._services.mode(GUARD) is not Mode.OFF:
-            self._later(claims.warm())
-        return await wrapped(*args, **kwargs)
+        with shield(self._services.recorder, WHERE):
+            self._guard_late(job_proc)
+            wanted = self._services.mode(GUARD) is not Mode.OFF and not in_console()
+            if claims is not None and wanted:
+                self._later(claims.warm())
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            with shield(self._services.recorder, WHERE):
+                release = self._unreleased.pop(id(getattr(job_proc, "_job_ctx", None)), None)
+                if release is not None:
+                    await release()
 
     async def connect(self, wrapped: Any, ctx: Any, args: Any, kwargs: Any) -> Any:
         """``JobContext.connect``: once in the room, compare fencing tokens there."""
@@ -63,6 +80,12 @@ class JobSide:
             if fence is not None:
                 fence.enter()
         return result
+
+    def _guard_late(self, job_proc: Any) -> None:
+        """An ``instrument()`` in the user's prewarm function runs after ``_JobProc.__init__``."""
+        entrypoint = getattr(job_proc, "_job_entrypoint_fnc", None)
+        if entrypoint is not None and not hasattr(entrypoint, _MARK):
+            job_proc._job_entrypoint_fnc = self._guard(entrypoint)
 
     def _guard(self, entrypoint: Any) -> Any:
         @functools.wraps(entrypoint, updated=())
@@ -80,11 +103,12 @@ class JobSide:
             finally:
                 self._fences.pop(id(ctx), None)
 
+        setattr(guarded, _MARK, True)
         return guarded
 
     async def _admit(self, ctx: Any) -> bool:
         claims, mode = self._services.claims, self._services.mode(GUARD)
-        if claims is None or mode is Mode.OFF or _is_fake(ctx):
+        if claims is None or mode is Mode.OFF or is_rehearsal(ctx):
             return True
         host = os.environ.get("LIVEKIT_URL", "") or _url(ctx)
         facts = facts_of(ctx.job, host)
@@ -96,7 +120,7 @@ class JobSide:
         reports = ClaimReports(self._services, facts, stop)
         if mode is not Mode.ENFORCE:  # watch, but keep nobody waiting
             claiming = self._later(claims.claim_for_job(facts, reports))
-            ctx.add_shutdown_callback(_release_when_known(claiming))
+            self._release_at_end(ctx, _release_when_known(claiming))
             return True
         answer = await claims.claim_for_job(facts, reports)
         if answer.handle is None:
@@ -104,8 +128,18 @@ class JobSide:
         fence = Fence(self._services, ctx, answer.handle, reports)
         reports.on_event = fence.refresh
         self._fences[id(ctx)] = fence
-        ctx.add_shutdown_callback(_release(answer.handle))
+        self._release_at_end(ctx, _release(answer.handle))
         return True
+
+    def _release_at_end(self, ctx: Any, release: Release) -> None:
+        """A plain function: LiveKit reads ``__code__.co_argcount`` of a shutdown callback."""
+
+        async def runguard_release(reason: str) -> None:
+            if self._unreleased.pop(id(ctx), None) is not None:
+                await release()
+
+        self._unreleased[id(ctx)] = release
+        ctx.add_shutdown_callback(runguard_release)
 
     def _later(self, work: Any) -> asyncio.Task[Any]:
         async def shielded() -> Any:
@@ -125,28 +159,18 @@ def _url(ctx: Any) -> str:
     return str(getattr(getattr(ctx, "_info", None), "url", ""))
 
 
-def _is_fake(ctx: Any) -> bool:
-    """Console mode and fake jobs have no room that anybody else could be in."""
-    if bool(getattr(getattr(ctx, "_info", None), "fake_job", False)):
-        return True
-    asked = getattr(ctx, "is_fake_job", None)
-    return bool(asked()) if asked is not None else False
-
-
-def _release(handle: ClaimHandle) -> Any:
-    """A plain function: LiveKit reads ``__code__.co_argcount`` of a shutdown callback."""
-
-    async def runguard_release(reason: str) -> None:
+def _release(handle: ClaimHandle) -> Release:
+    async def release() -> None:
         await handle.release()
 
-    return runguard_release
+    return release
 
 
-def _release_when_known(claiming: asyncio.Task[ClaimAnswer | None]) -> Any:
-    async def runguard_release(reason: str) -> None:
+def _release_when_known(claiming: asyncio.Task[ClaimAnswer | None]) -> Release:
+    async def release() -> None:
         claiming.cancel()
         (answer,) = await asyncio.gather(claiming, return_exceptions=True)
         if isinstance(answer, ClaimAnswer) and answer.handle is not None:
             await answer.handle.release()
 
-    return runguard_release
+    return release

@@ -18,6 +18,7 @@ from livekit import rtc
 
 from runguard_otel.adapters.agents_v1.context import current_job
 from runguard_otel.adapters.agents_v1.open_periods import OpenPeriods
+from runguard_otel.adapters.agents_v1.rehearsal import is_rehearsal
 from runguard_otel.adapters.agents_v1.room_events import Connection
 from runguard_otel.adapters.agents_v1.room_key import RoomKey, reason_name, room_key
 from runguard_otel.adapters.agents_v1.services import Services
@@ -76,7 +77,7 @@ class _RoomGuard:
     def begin(self, room: rtc.Room, url: str, token: str) -> _Attempt | None:
         """The application connects ``room``; ``None`` where nothing is guarded (fake jobs)."""
         job = current_job()
-        if _is_fake(job):
+        if is_rehearsal(job):
             return None
         self._periods.sweep()
         key = room_key(url, token)
@@ -211,11 +212,6 @@ def patches(services: Services) -> list[Patch]:
             rtc.Room, "emit", emit, GUARD, "outages of the SDK and why a room was left; observes"
         ),
     ]
-
-
-def _is_fake(job: Any | None) -> bool:
-    """Console and test jobs: there is no room and nothing to pay."""
-    return job is not None and getattr(job, "is_fake_job", lambda: False)() is True
 
 
 def _job_id(job: Any | None) -> str:

@@ -24,6 +24,8 @@ class Services:
         settings: Frozen settings.
         recorder: Where to report.
         worker: A uuid4 of the worker process; job processes are given their worker's.
+        under_worker: Whether the worker of this process's jobs is instrumented as well.
+        said_too_late: Whether the user was told that it is not.
         lifecycle: Told when worker and jobs begin and end; ``None``: nobody.
         usage: Where to report what was used, so that it is priced; ``None``: nowhere.
         claims: The right to serve rooms; ``None``: every job may.
@@ -35,6 +37,8 @@ class Services:
     settings: Settings
     recorder: Recorder
     worker: str = field(default_factory=lambda: uuid.uuid4().hex)
+    under_worker: bool = False
+    said_too_late: bool = False
     lifecycle: Lifecycle | None = None
     usage: UsagePort | None = None
     claims: ClaimsPort | None = None

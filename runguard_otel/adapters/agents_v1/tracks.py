@@ -19,6 +19,7 @@ from runguard_otel.adapters.agents_v1.context import current_job
 from runguard_otel.adapters.agents_v1.lease_patches import stream_patches
 from runguard_otel.adapters.agents_v1.lease_pool import StreamPool
 from runguard_otel.adapters.agents_v1.open_periods import OpenPeriods
+from runguard_otel.adapters.agents_v1.rehearsal import is_rehearsal
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.track_context import Place, Subscription, current_track
 from runguard_otel.adapters.patching import Patch
@@ -71,7 +72,7 @@ class _TrackGuard:
     def subscribed(self, room: rtc.Room, publication: Any, participant: Any) -> Subscription | None:
         """A track was subscribed; ``None`` where nothing is guarded (fake jobs)."""
         job = current_job()
-        if job is not None and getattr(job, "is_fake_job", lambda: False)() is True:
+        if is_rehearsal(job):
             return None
         self._periods.sweep()
         place = _place(room, publication, participant)

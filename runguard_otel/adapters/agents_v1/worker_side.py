@@ -77,6 +77,15 @@ class WorkerSide:
             self._services.on_close.append(lambda: pool.off("process_closed", closed))
         return result
 
+    def watch(self, wrapped: Any, server: Any, args: Any, kwargs: Any) -> Any:
+        """``WatchServer.__init__``: instrument the worker process it starts, and starts again."""
+        with shield(self._services.recorder, "WatchServer.__init__"):
+            bring_up, settings = self._services.bring_up, self._services.settings.overrides()
+            if args and bring_up is not None:
+                runner = Entry(args[0], bring_up, lambda: {"settings": settings})
+                args = (runner, *args[1:])
+        return wrapped(*args, **kwargs)
+
     def _payload(self) -> dict[str, Any]:
         """See ``instrumentor.instrument_process``; made when a process is started."""
         lifecycle = self._services.lifecycle
