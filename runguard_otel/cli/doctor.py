@@ -9,6 +9,8 @@ import time
 import uuid
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -41,6 +43,14 @@ class Finding:
 
 
 def doctor(
+    agent: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="Your agent's file: read, not run. Is every way to run it guarded?",
+        ),
+    ] = None,
     as_json: bool = typer.Option(False, "--json", help="Print the findings as JSON."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Every patch, with its reason."),
 ) -> None:
@@ -49,6 +59,7 @@ def doctor(
     Exits with 1 if something is broken; degraded guards and notes do not fail it.
     """
     findings = [*_versions(), *_settings(), *_hooks(verbose), _claims(), *_telemetry()]
+    findings += [_agent(agent)] if agent is not None else []
     if as_json:
         typer.echo(json.dumps([asdict(f) for f in findings], indent=2))
     else:
@@ -118,6 +129,15 @@ def _hooks(verbose: bool) -> list[Finding]:
             Finding(r.name, "ok" if r.state == "installed" else "degraded", r.why) for r in reports
         ]
     return found
+
+
+def _agent(agent: Path) -> Finding:
+    from runguard_otel.cli.doctor_agent import place_of
+
+    try:
+        return Finding(agent.name, *place_of(agent))
+    except (SyntaxError, ValueError) as error:
+        return Finding(agent.name, "broken", f"is no Python file: {error}")
 
 
 def _claims() -> Finding:

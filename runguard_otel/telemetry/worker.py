@@ -138,7 +138,6 @@ def _serve(reader: ScrapeReader, metrics_port: int | None) -> Endpoint | None:
     except OSError as error:
         logger.warning("no /metrics on %s:%d: %s", host, port, error.strerror)
         return None
-    logger.debug("metrics of this worker: %s", endpoint.url)
     return endpoint
 
 

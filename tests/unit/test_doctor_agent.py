@@ -1,0 +1,44 @@
+"""``runguard-otel doctor agent.py`` says for which ways to run an agent is guarded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runguard_otel.cli.doctor_agent import place_of
+
+pytestmark = pytest.mark.unit
+
+TOP = "import runguard_otel\nrunguard_otel.instrument()\n"
+NAMED = "from runguard_otel import instrument as guard\ntrip = guard(mode='observe')\n"
+TRIED = "import runguard_otel as r\ntry:\n    r.instrument()\nexcept ImportError:\n    pass\n"
+MAIN = "import runguard_otel\nif __name__ == '__main__':\n    runguard_otel.instrument()\n"
+ENTRY = "import runguard_otel\nasync def entrypoint(ctx):\n    runguard_otel.instrument()\n"
+INSIDE = "async def entrypoint(ctx):\n    from runguard_otel import instrument\n    instrument()\n"
+OTHERS = "import runguard_otel, requests_otel\nrequests_otel.instrument()\ndef instrument(): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "said"),
+    [
+        (TOP, "ok", "line 2"),
+        (NAMED, "ok", "line 2"),
+        (TRIED, "ok", "line 3"),
+        (TOP + MAIN + ENTRY, "ok", "line 2"),
+        (MAIN, "degraded", "`python -m livekit.agents start` and `lk agent` are not"),
+        (ENTRY, "degraded", "line 3 is in a function"),
+        (INSIDE, "degraded", "line 3 is in a function"),
+        (OTHERS, "note", "no call"),
+        ("", "note", "no call"),
+    ],
+)
+def test_where_instrument_is_called_decides(
+    tmp_path: Path, text: str, state: str, said: str
+) -> None:
+    agent = tmp_path / "agent.py"
+    agent.write_text(text, encoding="utf-8")
+    place = place_of(agent)
+    assert place.state == state
+    assert said in place.detail
+    assert bool(place.advice) == (state == "degraded")
