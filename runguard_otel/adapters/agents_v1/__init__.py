@@ -14,7 +14,8 @@ Module        Touches                                               For
               ``JobContext.connect``
 ``tracks``    ``rtc.Room.emit``, ``stream`` of every STT class      one STT stream per source
 ``streams``   ``RecognizeStream.__init__``, ``push_frame``          open streams, audio seconds
-``usage``     ``AgentActivity._on_metrics_collected``               what it costs
+``usage``     ``AgentActivity._on_metrics_collected``; ``emit`` of  what it costs, in a session and
+              ``LLM``, ``STT`` and ``TTS``                          outside of one
 ``hub``       ``AgentServer.run``, ``_JobProc._run_job_task``       life and end of telemetry
 ============  ====================================================  ================================
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from runguard_otel.adapters.agents_v1 import usage_alone
 from runguard_otel.adapters.agents_v1.context import current_job
 from runguard_otel.adapters.agents_v1.recognisers import inner_models
 from runguard_otel.adapters.agents_v1.services import Services
@@ -47,19 +48,21 @@ def patches(services: Services) -> list[Patch]:
     recent: deque[Any] = deque()
     known: set[int] = set()
 
+    def used(metrics: Any, owner: Any) -> None:
+        usage = usage_of(metrics, owner)
+        if usage is None:
+            port.settle()
+        elif id(metrics) not in known:
+            known.add(id(metrics))
+            recent.append(metrics)
+            if len(recent) > MAX_RECENT:
+                known.discard(id(recent.popleft()))
+            port.used(usage)
+
     def on_metrics(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
         result = wrapped(*args, **kwargs)  # first: it writes the turn's id into the metrics
         with shield(services.recorder, "AgentActivity._on_metrics_collected"):
-            metrics = args[0] if args else next(iter(kwargs.values()))
-            usage = usage_of(metrics, instance)
-            if usage is None:
-                port.settle()
-            elif id(metrics) not in known:
-                known.add(id(metrics))
-                recent.append(metrics)
-                if len(recent) > MAX_RECENT:
-                    known.discard(id(recent.popleft()))
-                port.used(usage)
+            used(args[0] if args else next(iter(kwargs.values())), instance)
         return result
 
     return [
@@ -70,6 +73,7 @@ def patches(services: Services) -> list[Patch]:
             "telemetry",
             "Sees the usage of every STT, LLM and TTS request once, with provider and model.",
         ),
+        *usage_alone.patches(services, used),
         *connection_patches(services, port),
     ]
 
@@ -107,8 +111,8 @@ def usage_of(metrics: Any, activity: Any) -> Usage | None:
 
     Args:
         metrics: One of ``livekit.agents.metrics``.
-        activity: The ``AgentActivity`` that got it; asked for names where the metrics have none
-            (before 1.2).
+        activity: The ``AgentActivity`` that got it, or anything else with the model as its ``stt``,
+            ``llm`` or ``tts``; asked for names where the metrics have none (before 1.2).
     """
     kind = str(getattr(metrics, "type", ""))
     component = _COMPONENT.get(kind)
