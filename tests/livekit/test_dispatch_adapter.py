@@ -247,6 +247,29 @@ async def test_a_refused_job_shuts_down_and_its_entrypoint_never_runs(
         assert bench.recorder.trips[0].evidence[0].detail == "holder_alive"
 
 
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_job_that_fails_before_it_is_in_its_room_keeps_nobody_out_of_it(
+    connected: bool, bench: Bench, store: MemoryStore
+) -> None:
+    """Up to 1.3 such a job never ends; one that is in the room may still serve it."""
+
+    async def entrypoint(ctx: Any) -> None:
+        raise LookupError("a defect of the application")
+
+    context = Context(job("AJ_1"))
+    context.room = SimpleNamespace(isconnected=lambda: connected)  # type: ignore[attr-defined]
+    guarded: Any = job_proc(entrypoint)._job_entrypoint_fnc
+    with pytest.raises(LookupError, match="a defect of the application"):
+        await asyncio.create_task(guarded(context))
+    assert [lease.held for lease in store.leases.values()] == [connected]
+    assert context.reasons == [], "whether it ends is up to the host"
+    await context.end()
+    assert [kind for kind, _ in bench.recorder.signatures()] == [
+        "job_claim:acquired",
+        "job_claim:released",
+    ]
+
+
 async def test_observe_reports_the_same_and_keeps_nobody_waiting(
     rival: Context, store: MemoryStore
 ) -> None:

@@ -100,11 +100,23 @@ class JobSide:
                 return None
             try:
                 return await entrypoint(ctx)
+            except Exception:
+                await self._give_up(ctx)
+                raise
             finally:
                 self._fences.pop(id(ctx), None)
 
         setattr(guarded, _MARK, True)
         return guarded
+
+    async def _give_up(self, ctx: Any) -> None:
+        """A job that failed before it was in its room never serves it; up to 1.3 it never ends.
+
+        Stock, another dispatch would serve the room: our claim must not keep it out.
+        """
+        with shield(self._services.recorder, WHERE):
+            if id(ctx) in self._unreleased and not ctx.room.isconnected():
+                await self._unreleased.pop(id(ctx))()
 
     async def _admit(self, ctx: Any) -> bool:
         claims, mode = self._services.claims, self._services.mode(GUARD)
