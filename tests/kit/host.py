@@ -32,6 +32,9 @@ HAS_METRICS = (
 )
 """Whether the host has metrics of its own (since 1.6)."""
 
+ENDS_FAILED_JOBS = "job crashed" in inspect.getsource(_JobProc._run_job_task)
+"""Whether a job whose entrypoint raised ends by itself (since 1.4), or stays for ever."""
+
 HANGS_AT_ITS_END = "1.6.10"
 """Without us, too: about every second time a job runner that is a thread never ends."""
 

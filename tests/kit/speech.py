@@ -163,12 +163,11 @@ class Call:
         wanted = {"transcript_timeout": 0.01, "stt_flush_duration": 0.0}
         options: dict[str, Any] = {k: v for k, v in wanted.items() if k in known}
         done: Any = self.session.commit_user_turn(**options)
-        if asyncio.isfuture(done):
+        if not asyncio.isfuture(done):  # up to 1.4 it says nothing, but leaves its task behind
+            recognition: Any = getattr(self.session._activity, "_audio_recognition", None)
+            done = getattr(recognition, "_commit_user_turn_atask", None)
+        if done is not None:
             await done
-        elif "transcript_timeout" in known:
-            await asyncio.sleep(0.2)  # up to 1.4 it says nothing either, but waits as it is told
-        else:
-            await asyncio.sleep(2.5)  # 1.0 says nothing and waits two seconds for a result
         await settle()
 
     @property

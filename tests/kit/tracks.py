@@ -11,7 +11,7 @@ from livekit.agents import stt
 from runguard_otel.adapters.agents_v1 import streams, tracks
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.models import ScriptedSTT
+from runguard_otel.demo.stage.listening import ScriptedSTT
 from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
 

@@ -88,9 +88,11 @@ async def worker() -> AsyncIterator[Worker]:
 async def test_a_job_that_retries_its_connect_in_a_loop_is_refused_and_ends(worker: Worker) -> None:
     """Stock, this job would never end: it neither connects nor shuts down."""
     errors: list[rtc.ConnectError] = []
+    jobs: list[str] = []
     worker.stage.refuse_connects(*["no route"] * 10)
 
     async def entrypoint(ctx: Any) -> None:
+        jobs.append(ctx.job.id)
         for _ in range(10):
             try:
                 await ctx.connect()
@@ -102,7 +104,7 @@ async def test_a_job_that_retries_its_connect_in_a_loop_is_refused_and_ends(work
     assert [isinstance(error, ReconnectLoopError) for error in errors] == [False] * 3 + [True] * 7
     (trip,) = worker.recorder.trips
     assert (trip.action, trip.subject.room) == ("shutdown_job", "lobby")
-    assert trip.subject.job_id.startswith("job-")
+    assert [trip.subject.job_id] == jobs
 
 
 async def test_the_end_of_a_job_closes_the_stream_it_left_open(worker: Worker) -> None:

@@ -23,7 +23,14 @@ from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
-from tests.kit.host import RUNS_WITHOUT_SERVER, close_server, console_mode, make_server, until
+from tests.kit.host import (
+    ENDS_FAILED_JOBS,
+    RUNS_WITHOUT_SERVER,
+    close_server,
+    console_mode,
+    make_server,
+    until,
+)
 from tests.kit.recorder import MemoryRecorder
 
 pytestmark = pytest.mark.livekit
@@ -91,6 +98,9 @@ async def test_a_job_is_counted_from_start_to_clean_end(stage: Stage) -> None:
     assert stage.outcomes() == {"clean": 1}
 
 
+@pytest.mark.skipif(
+    not ENDS_FAILED_JOBS, reason="a job of this release whose entrypoint raises never ends"
+)
 async def test_an_entrypoint_that_raises_is_a_crashed_job(stage: Stage) -> None:
     async def entrypoint(ctx: JobContext) -> None:
         raise RuntimeError("a defect of the application")

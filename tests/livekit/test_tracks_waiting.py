@@ -14,7 +14,7 @@ from livekit.agents import stt
 from runguard_otel.adapters.agents_v1 import lease_pool
 from runguard_otel.adapters.agents_v1.leases import Lease
 from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.models import ScriptedSTT, final
+from runguard_otel.demo.stage.listening import ScriptedSTT, final
 from tests.kit.tracks import Guarded, Transcriber, frame
 
 pytestmark = pytest.mark.livekit
