@@ -7,36 +7,15 @@ import json
 import os
 import signal
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kit.ports import free_port
+from tests.kit.scrape import Samples, scrape, total
 from tests.kit.workers import Workers, workers
 
 pytestmark = [pytest.mark.chain, pytest.mark.timeout(150)]
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-async def scrape(port: int) -> Samples:
-    def get() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
-
-    text = await asyncio.to_thread(get)
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def total(samples: Samples, metric: str, **labels: str) -> float:
-    wanted = {(f"runguard_{name}", value) for name, value in labels.items()}
-    return sum(v for (name, found), v in samples.items() if name == metric and wanted <= found)
 
 
 async def until_ended(port: int, jobs: int) -> Samples:

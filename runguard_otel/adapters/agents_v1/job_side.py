@@ -22,7 +22,6 @@ __all__ = ["JobSide"]
 logger = logging.getLogger("runguard_otel")
 
 WHERE = "_JobProc.entrypoint"
-_MARK = "__runguard_claims__"
 
 Release = Callable[[], Awaitable[None]]
 
@@ -60,7 +59,6 @@ class JobSide:
         """
         claims = self._services.claims
         with shield(self._services.recorder, WHERE):
-            self._guard_late(job_proc)
             wanted = self._services.mode(GUARD) is not Mode.OFF and not in_console()
             if claims is not None and wanted:
                 self._later(claims.warm())
@@ -81,12 +79,6 @@ class JobSide:
                 fence.enter()
         return result
 
-    def _guard_late(self, job_proc: Any) -> None:
-        """An ``instrument()`` in the user's prewarm function runs after ``_JobProc.__init__``."""
-        entrypoint = getattr(job_proc, "_job_entrypoint_fnc", None)
-        if entrypoint is not None and not hasattr(entrypoint, _MARK):
-            job_proc._job_entrypoint_fnc = self._guard(entrypoint)
-
     def _guard(self, entrypoint: Any) -> Any:
         @functools.wraps(entrypoint, updated=())
         async def guarded(ctx: Any) -> Any:
@@ -106,7 +98,6 @@ class JobSide:
             finally:
                 self._fences.pop(id(ctx), None)
 
-        setattr(guarded, _MARK, True)
         return guarded
 
     async def _give_up(self, ctx: Any) -> None:

@@ -1,0 +1,106 @@
+"""An agent that says what it finds where it runs: the same file for every way to run an agent.
+
+By environment: ``RG_STEPS`` (a file that gets one JSON line per step), ``RG_INSTRUMENT`` (any of
+``module``, ``main``, ``prewarm``, ``entry``), ``RG_DO`` (``loop``: connect a room again and again;
+``session``: start one; ``stay``: until ``RG_STOP`` exists), ``RG_EXECUTOR``, ``RG_MP``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from livekit import agents, rtc
+from livekit.agents import Agent, AgentSession, JobContext, JobExecutorType, WorkerOptions, cli
+
+HOW = os.environ.get("RG_INSTRUMENT", "").split()
+
+
+def here(place: str) -> None:
+    if place in HOW:
+        import runguard_otel
+
+        runguard_otel.instrument()
+
+
+def step(what: str, **more: object) -> None:
+    line = json.dumps({"step": what, "pid": os.getpid(), **more}) + "\n"
+    with Path(os.environ["RG_STEPS"]).open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
+def state() -> dict[str, object]:
+    """What is guarded in this process; asks nothing that would change it."""
+    from runguard_otel import instrumentor
+    from runguard_otel.claims.current import current_claim
+
+    guard, claim = instrumentor._active, current_claim()
+    hooks = [r for r in guard.patches if r.state == "installed"] if guard else []
+    return {"guards": sorted({r.guard for r in hooks}), "token": claim.token if claim else 0}
+
+
+async def connect_again_and_again(ctx: JobContext) -> list[str]:
+    """What came of four attempts to join the job's room where nobody answers."""
+    became = []
+    for _ in range(4):
+        try:
+            await rtc.Room().connect(ctx._info.url, ctx._info.token)
+        except rtc.ConnectError as error:
+            became.append(type(error).__name__)
+    return became
+
+
+def prewarm(_: Any) -> None:
+    here("prewarm")
+
+
+async def entrypoint(ctx: JobContext) -> None:
+    here("entry")
+    step("job", **state())
+
+    async def ended(reason: str) -> None:
+        step("ended", reason=reason)
+
+    ctx.add_shutdown_callback(ended)
+    do = os.environ.get("RG_DO", "")
+    if do == "session":
+        from runguard_otel.demo.stage.models import ScriptedLLM
+
+        await AgentSession(llm=ScriptedLLM("Of course.")).start(
+            Agent(instructions="Be brief."), room=ctx.room
+        )
+        step("session")
+        return
+    if do == "loop":
+        step("looped", became=await connect_again_and_again(ctx))
+    while do == "stay" and not Path(os.environ["RG_STOP"]).exists():
+        await asyncio.sleep(0.05)
+    ctx.shutdown("done")
+
+
+here("module")
+
+options: dict[str, Any] = {}
+if "RG_MP" in os.environ:
+    options["multiprocessing_context"] = os.environ["RG_MP"]
+made = WorkerOptions(
+    entrypoint_fnc=entrypoint,
+    prewarm_fnc=prewarm,
+    port=0,
+    num_idle_processes=1,
+    load_threshold=1.0,
+    load_fnc=lambda *_: 0.0,
+    job_executor_type=JobExecutorType(os.environ.get("RG_EXECUTOR", "process")),
+    **options,
+)
+server: Any = made
+if hasattr(agents, "AgentServer"):
+    server = agents.AgentServer.from_server_options(made)
+
+if __name__ == "__main__":
+    here("main")
+    step("main", **state())
+    cli.run_app(server)
