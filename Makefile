@@ -66,11 +66,11 @@ format: env ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(BIN)/uv ## resolve requirements/*.in anew (the only step that may change a version)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	  --no-header --no-annotate --no-emit-index-url -o requirements/bootstrap.txt requirements/bootstrap.in
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-	  --no-header --no-annotate --no-emit-index-url -o requirements/dev.txt requirements/dev.in
+lock: $(BIN)/uv ## resolve requirements/*.in and requirements/matrix/agents-*.in (may change versions)
+	for wanted in requirements/bootstrap requirements/dev $(basename $(wildcard requirements/matrix/agents-*.in)); do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+	    --no-header --no-annotate --no-emit-index-url -o $$wanted.txt $$wanted.in || exit 1; \
+	done
 
 clean: ## remove everything that was built
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
