@@ -244,6 +244,35 @@ async def test_a_registered_worker_opens_hub_and_metrics_and_closes_them() -> No
     assert telemetry.metrics_url is None
 
 
+async def test_a_worker_that_is_cancelled_at_its_end_still_pushes_its_last_counts() -> None:
+    """LiveKit's CLI closes a worker, cancels all that is left, and exits."""
+    telemetry = build(Settings.load(metrics_port=0))
+    services = Services(Settings.load(), telemetry.recorder, lifecycle=telemetry)
+    (patch,) = [p for p in hub.patches(services) if p.attribute == "run"]
+    stopping, let_go, stopped = asyncio.Event(), threading.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop_worker(timeout: float = 2.0) -> None:
+        loop.call_soon_threadsafe(stopping.set)
+        let_go.wait(timeout)
+        stopped.set()
+
+    async def run() -> None:
+        telemetry.stop_worker = stop_worker  # type: ignore[method-assign]  # slow, as a push may be
+
+    running = asyncio.ensure_future(patch.wrapper(run, make_server(JobExecutorType.THREAD), (), {}))
+    await stopping.wait()
+    mine = asyncio.current_task()
+    for task in asyncio.all_tasks() - {mine}:
+        task.cancel()
+    await asyncio.sleep(0.05)
+    assert not running.done()
+    let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert stopped.is_set()
+
+
 async def test_console_mode_opens_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     console_mode(monkeypatch)
     telemetry = build(Settings.load())

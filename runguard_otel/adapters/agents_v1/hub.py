@@ -96,21 +96,32 @@ def patches(services: Services) -> list[Patch]:
 async def in_thread(recorder: Recorder, call: Callable[[], Any], seconds: float) -> None:
     """Run a blocking call in a thread of its own and wait, but not longer than ``seconds``.
 
-    Not the loop's executor: the loop joins that at its end, and a hung collector would hold it.
+    Not the loop's executor: the loop joins that at its end, and a hung collector would hold it. A
+    cancellation waits as long: LiveKit cancels every task as soon as a worker has closed, and the
+    last counts would be lost with us. (For the same reason we wait for a future, not a task.)
     """
     loop = asyncio.get_running_loop()
-    done = asyncio.Event()
+    done = loop.create_future()
+
+    def finish() -> None:
+        if not done.done():
+            done.set_result(None)
 
     def work() -> None:
         with shield(recorder, "flush"):
             call()
         with contextlib.suppress(RuntimeError):  # nobody waits any more and the loop is closed
-            loop.call_soon_threadsafe(done.set)
+            loop.call_soon_threadsafe(finish)
 
     threading.Thread(target=work, name="runguard-flush", daemon=True).start()
-    waiting = asyncio.ensure_future(done.wait())
-    await asyncio.wait([waiting], timeout=seconds)
-    waiting.cancel()
+    deadline, cancelled = loop.time() + seconds, False
+    while not done.done() and loop.time() < deadline:
+        try:
+            await asyncio.wait([done], timeout=deadline - loop.time())
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _export_host_spans(lifecycle: Lifecycle) -> None:
