@@ -16,7 +16,8 @@ Module                  Touches                                     For
 ``speech``              ``HumanInput.emit``,                        VAD misfires, where 0.12 asks
                         ``HumanInput._recognize_task``,             the LLM even without words;
                         ``VoicePipelineAgent``'s validation of a    of a ``MultimodalAgent`` they
-                        turn, ``TTS`` text                          are observed
+                        turn, ``STTSegmentsForwarder.update``,      are observed
+                        ``TTS`` text
 ``agents``              ``start``, ``emit``, ``aclose`` of agents   which agent; when it speaks
 ``usage``               ``emit`` of agents                          what it costs
 ======================  ==========================================  ==============================

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["human_input", "multimodal_agent", "pipeline_agent"]
+__all__ = ["human_input", "multimodal_agent", "pipeline_agent", "subtitles"]
 
 
 def pipeline_agent() -> Any:
@@ -21,6 +21,11 @@ def human_input() -> Any:
 def multimodal_agent() -> Any:
     """``MultimodalAgent``: one realtime model that hears and speaks."""
     return _of("livekit.agents.multimodal.multimodal_agent", "MultimodalAgent")
+
+
+def subtitles() -> Any:
+    """``STTSegmentsForwarder``: what is recognised, as subtitles in the room."""
+    return _of("livekit.agents.transcription.stt_forwarder", "STTSegmentsForwarder")
 
 
 def _of(module: str, name: str) -> Any:

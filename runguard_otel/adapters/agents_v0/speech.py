@@ -68,6 +68,13 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
             GUARD,
             "judges what a realtime model heard; observes, because it is billed by then",
         ),
+        Patch(
+            host.subtitles(),
+            "update",
+            gate.subtitle,
+            GUARD,
+            "a result without any alternative would end recognition for good",
+        ),
         *batch_stt.patches(services, sessions),
         *echo_text.patches(services, sessions),
         *agents.patches(services, sessions),
@@ -101,6 +108,13 @@ class _Gate:
                 with shield(self._recorder, "HumanInput._recognize_task"):
                     args = (_Microphone(args[0], self._sessions, agent), *args[1:])
             return await wrapped(*args, **kwargs)
+
+    def subtitle(self, wrapped: Any, forwarder: Any, args: Any, kwargs: Any) -> Any:
+        """``STTSegmentsForwarder.update``: it takes ``alternatives[0]`` unasked, before ``emit``."""
+        malformed = False
+        with shield(self._recorder, "STTSegmentsForwarder.update"):
+            malformed = self._enforcing and bool(args) and not args[0].alternatives
+        return None if malformed else wrapped(*args, **kwargs)
 
     def validate(self, wrapped: Any, agent: Any, args: Any, kwargs: Any) -> Any:
         """``VoicePipelineAgent._validate_reply_if_possible``: the user's turn is over."""
@@ -141,9 +155,10 @@ class _Gate:
         )
         return not stop
 
-    def _interim(self, agent: Any, _: Any) -> bool:
+    def _interim(self, agent: Any, event: Any) -> bool:
         """In a storm a guess must not interrupt the agent."""
-        return not (self._enforcing and self._sessions.of(agent).storm)
+        idle = not event.alternatives or self._sessions.of(agent).storm
+        return not (self._enforcing and idle)
 
     def _is_misfire(self, agent: Any) -> bool:
         """Whether this turn must not reach the LLM. Counts it, if no result of it was counted."""
