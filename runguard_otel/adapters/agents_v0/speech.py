@@ -110,7 +110,7 @@ class _Gate:
             return await wrapped(*args, **kwargs)
 
     def subtitle(self, wrapped: Any, forwarder: Any, args: Any, kwargs: Any) -> Any:
-        """``STTSegmentsForwarder.update``: it takes ``alternatives[0]`` unasked, before ``emit``."""
+        """``STTSegmentsForwarder.update``: it takes ``alternatives[0]`` unasked, first of all."""
         malformed = False
         with shield(self._recorder, "STTSegmentsForwarder.update"):
             malformed = self._enforcing and bool(args) and not args[0].alternatives
