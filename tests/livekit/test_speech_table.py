@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 import pytest
 from livekit.agents import Agent, stt
 
-from runguard_otel.demo.stage.models import ScriptedBatchSTT, ScriptedSTT, final, malformed_final
+from runguard_otel.demo.stage.models import (
+    ScriptedBatchSTT,
+    ScriptedSTT,
+    final,
+    interim,
+    malformed_final,
+)
 from tests.kit.speech import Call, Guarded, call, settle, until
 
 pytestmark = pytest.mark.livekit
@@ -38,6 +44,12 @@ async def voice_without_result() -> list[str]:
     async with call() as c:
         for _ in range(5):
             await segment(c)
+        return list(c.asked)
+
+
+async def guess_then_nothing() -> list[str]:
+    async with call() as c:
+        await c.hear(interim("noise"), final("", 0.0))
         return list(c.asked)
 
 
@@ -71,15 +83,16 @@ async def turns_of_the_recogniser() -> list[str]:
 
 async def noise_over_speech() -> list[str]:
     async with call(voice=True, speed=8) as c:
-        await speak(c)
-        c.vad.start_of_speech()
-        c.vad.still_speaking(0.8)
-        await settle(60)
-        c.vad.end_of_speech(0.8)
         assert isinstance(c.stt, ScriptedSTT)
-        c.stt.send(final("", 0.0))
-        await until(lambda: not c.speaking)
-        await settle()
+        for _ in range(2):
+            await speak(c)
+            c.vad.start_of_speech()
+            c.vad.still_speaking(0.8)
+            await settle(60)
+            c.vad.end_of_speech(0.8)
+            c.stt.send(final("", 0.0))
+            await until(lambda: not c.speaking)
+            await settle()
         return list(c.asked)
 
 
@@ -126,6 +139,7 @@ class Scene(NamedTuple):
 
 SCENES = [
     Scene(voice_without_result, "vad", [], []),
+    Scene(guess_then_nothing, "vad", [], []),
     Scene(malformed_then_speech, "vad", [], [GENUINE]),
     Scene(batch_segments, "vad", [GENUINE], [GENUINE]),
     Scene(turns_of_the_recogniser, "stt", [], []),

@@ -57,11 +57,6 @@ async def low_confidence() -> list[str]:
         return await turns(call, *[final(f"uh{n}", 0.05) for n in range(3)])
 
 
-async def low_confidence_preemptive() -> list[str]:
-    async with voice_call(preemptive_synthesis=True) as call:
-        return await turns(call, *[final(f"uh{n}", 0.05) for n in range(3)])
-
-
 async def guess_then_nothing() -> list[str]:
     async with voice_call() as call:
         await call.hear(interim("noise"), final("", 0.0))
@@ -123,13 +118,11 @@ class Scene(NamedTuple):
     enforced: list[str]
 
 
-UNSURE = ["uh0", "uh1", "uh2"]
 SCENES = [
     Scene(plain_silence, "vad", [GO_ON] * 5, []),
     Scene(voice_without_result, "vad", [GO_ON] * 5, []),
     Scene(blank_words, "vad", [GO_ON], []),
-    Scene(low_confidence, "vad", UNSURE, []),
-    Scene(low_confidence_preemptive, "vad", UNSURE, []),
+    Scene(low_confidence, "vad", ["uh0", "uh1", "uh2"], []),
     Scene(guess_then_nothing, "vad", [GO_ON], []),
     Scene(malformed_then_speech, "vad", [], [GENUINE]),
     Scene(batch_segments, "vad", [GO_ON, GO_ON, GENUINE], [GENUINE]),
