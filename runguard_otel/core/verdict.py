@@ -113,8 +113,8 @@ class Trip:
         window_seconds: In which window, in seconds.
         threshold: How many were allowed before this counts as a loop.
         mode: Whether the guard acted (enforce) or only said so (observe).
-        action: What was done, as a word (``refuse_connect``, ``suppress``, ``reuse_stream``,
-            ``refuse_job``) or ``none``.
+        action: What was done, as a word (``refuse_connect``, ``suppress``, ``close_input``,
+            ``reuse_stream``, ``refuse_job``) or ``none``.
         evidence: The events that led to it, oldest first.
         at: Wall-clock time of the trip, unix seconds. For people; decisions never use it.
         cost: What the session had cost so far, in USD by component, where that is known.

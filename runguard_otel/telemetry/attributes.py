@@ -56,6 +56,7 @@ ACTIONS: Final = (
     "shutdown_job",
     "suppress",
     "mute_while_speaking",
+    "close_input",
     "refuse_job",
     "reuse_stream",
     "close_session",

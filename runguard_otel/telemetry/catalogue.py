@@ -261,7 +261,7 @@ SPANS: Final[dict[str, str]] = {
     "runguard.room_reconnect": "The application connected a room again.",
     "runguard.vad_misfire": "A final STT result that was not speech of the user.",
     "runguard.job_claim": "A step of the claim to serve a room.",
-    "runguard.track_subscribe": "A track was subscribed again.",
+    "runguard.track_subscribe": "A track was subscribed.",
     "runguard.trip": "A guard found a loop; linked to the events that led to it.",
 }
 

@@ -18,6 +18,7 @@ from runguard_otel.core.signatures import (
     GuardName,
 )
 from runguard_otel.core.verdict import Mode
+from runguard_otel.telemetry.attributes import COMPONENTS
 
 __all__ = ["POSSIBLE", "possible_outcomes"]
 
@@ -42,9 +43,9 @@ def possible_outcomes(signature: str) -> tuple[str, ...]:
 
 _TRIPS: Final = (  # guard, signature, what enforce does
     (GuardName.ROOM_RECONNECT, ROOM_RECONNECT, ("refuse_connect", "shutdown_job")),
-    (GuardName.VAD_MISFIRE, "vad_misfire:empty_transcript", ("suppress",)),
-    (GuardName.VAD_MISFIRE, "vad_misfire:low_confidence", ("suppress",)),
-    (GuardName.VAD_MISFIRE, "vad_misfire:echo", ("mute_while_speaking",)),
+    (GuardName.VAD_MISFIRE, "vad_misfire:empty_transcript", ("suppress", "close_input")),
+    (GuardName.VAD_MISFIRE, "vad_misfire:low_confidence", ("suppress", "close_input")),
+    (GuardName.VAD_MISFIRE, "vad_misfire:echo", ("mute_while_speaking", "close_input")),
     (GuardName.JOB_DISPATCH, "job_claim:refused", ("refuse_job",)),
     (GuardName.TRACK_SUBSCRIBE, TRACK_SUBSCRIBE, ("reuse_stream",)),
 )
@@ -53,7 +54,7 @@ assert {s for _, s, _ in _TRIPS} >= set(MISFIRE_SIGNATURES) - {"vad_misfire:no_t
 _COSTS: Final = {  # what a loop of each guard is made of
     GuardName.ROOM_RECONNECT: ("transport", "agent"),
     GuardName.VAD_MISFIRE: ("llm", "tts"),
-    GuardName.JOB_DISPATCH: ("transport", "agent"),
+    GuardName.JOB_DISPATCH: COMPONENTS,
     GuardName.TRACK_SUBSCRIBE: ("stt",),
 }
 

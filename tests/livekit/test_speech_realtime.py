@@ -199,6 +199,14 @@ async def test_a_genuine_transcript_that_was_under_way_opens_the_input_at_once()
             assert c.listens()
 
 
+async def test_the_trip_says_that_the_input_was_closed() -> None:
+    with Guarded(vad_misfire_cooldown_seconds=NEVER) as guarded:
+        async with realtime_call(model()) as c:
+            await storm(c)
+            assert not c.listens()
+    assert [t.action for t in guarded.recorder.trips] == ["close_input"]
+
+
 async def test_a_quiet_window_opens_the_input_however_long_the_cool_down() -> None:
     with Guarded(vad_misfire_cooldown_seconds=NEVER, vad_misfire_window_seconds=0.2) as guarded:
         async with realtime_call(model()) as c:
@@ -372,7 +380,7 @@ class TestClientTakesTurns:
                     await c.quiet()
                 assert c.listens()
                 assert c.model.sessions[0].commits == 6
-        assert len(guarded.recorder.trips) == 1
+        assert [t.action for t in guarded.recorder.trips] == ["suppress"]
 
 
 class TestMustNotFire:

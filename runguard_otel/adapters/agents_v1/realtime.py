@@ -174,6 +174,7 @@ class RealtimeGate:
         began = exchange.transcribed()
         provider, model = _names(activity.llm)
         confidence = getattr(event, "confidence", None)  # not before 1.4
+        closes = not _manual(activity)  # a turn that a person ends with a button is no loop
         decision = state.on_final(
             event.transcript,
             self._sessions.confidences.known(provider, model, confidence),
@@ -181,13 +182,13 @@ class RealtimeGate:
             model,
             activity=activity,
             answered=True,
+            remedy="close_input" if closes else "",
             began=began,
         )
         if not (self._enforcing and decision.open):
             return True
         exchange.stop(activity)
-        # A turn that a person ends with a button is no loop: nothing is closed for it.
-        if not _manual(activity) and state.cooldown.close() and not _server_takes_turns(activity):
+        if closes and state.cooldown.close() and not _server_takes_turns(activity):
             activity._rt_session.clear_audio()
         return False
 

@@ -104,6 +104,7 @@ class SpeechState:
         mode: Mode | None = None,
         heard: bool = True,
         answered: bool = False,
+        remedy: str = "",
         began: float | None = None,
     ) -> MisfireDecision:
         """Judge and report one final result.
@@ -117,6 +118,7 @@ class SpeechState:
             mode: Overrides the session's mode for this event.
             heard: False where no result came at all, and none is to be counted.
             answered: The model needs no transcript to answer: nothing is held back before a trip.
+            remedy: What a trip does to this session, where that is not what the guard says.
             began: When the speech began, in monotonic seconds, if the result came long after it.
         """
         now = self._clock()
@@ -145,7 +147,7 @@ class SpeechState:
         if decision.open:
             self._last_misfire = now
         if decision.trip is not None:
-            self._tripped(decision.trip, activity, mode)
+            self._tripped(decision.trip, activity, mode, remedy)
         return decision
 
     def unheard_segment(self) -> None:
@@ -229,13 +231,15 @@ class SpeechState:
             self._actions.recover()
             self.cooldown.reset()
 
-    def _tripped(self, trip: Trip, activity: Any, mode: Mode) -> None:
+    def _tripped(self, trip: Trip, activity: Any, mode: Mode, remedy: str) -> None:
         self._trips += 1
         closing = 0 < self._close_after <= self._trips
         if mode is not Mode.ENFORCE:
             trip = replace(trip, mode=mode, action="none")
         elif closing:
             trip = replace(trip, action="close_session")
+        elif remedy:
+            trip = replace(trip, action=remedy)
         self._recorder.trip(trip, context=session_context(self._session()))
         if mode is not Mode.ENFORCE:
             return
