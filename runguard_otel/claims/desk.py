@@ -14,7 +14,7 @@ from runguard_otel.claims.circuit import BoundedRegistry, Circuit, Observe
 from runguard_otel.claims.current import set_current_claim
 from runguard_otel.claims.keeper import ClaimKeeper
 from runguard_otel.claims.key import claim_key
-from runguard_otel.claims.open import backend_of, open_registry
+from runguard_otel.claims.open import backend_of, load, open_registry
 from runguard_otel.claims.registry import ClaimRegistry, Holder, RegistryUnavailable
 from runguard_otel.claims.state import ClaimState, Policy, Timing
 from runguard_otel.claims.unavailable import UnavailableRegistry
@@ -130,6 +130,10 @@ class ClaimDesk:
     def backend(self) -> str:
         """The registry's kind, as configured."""
         return backend_of(self._settings.claims_url)
+
+    def load(self) -> None:
+        """See :class:`~runguard_otel.core.ports.ClaimsPort`."""
+        load(self._settings.claims_url)
 
     async def warm(self) -> None:
         """Connect ahead of the first claim."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from importlib import import_module
 from typing import cast
 from urllib.parse import unquote
@@ -12,7 +13,7 @@ from runguard_otel.claims.registry import ClaimRegistry
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
-__all__ = ["SCHEMES", "backend_of", "open_registry"]
+__all__ = ["SCHEMES", "backend_of", "load", "open_registry"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -29,6 +30,13 @@ _NETWORKED = {
     "dynamodb": ("dynamodb", "DynamoRegistry", "dynamodb"),
 }
 SCHEMES = ("memory", "sqlite", *_NETWORKED)
+_HEAVY = {
+    "redis": ("runguard_otel.claims.redis_client",),
+    "postgres": ("psycopg", "psycopg_pool"),
+    "asyncpg": ("asyncpg",),
+    "dynamodb": ("aiobotocore.session",),
+}
+"""What a backend, or the driver it is told to use, imports at its first use."""
 
 
 def backend_of(url: str) -> str:
@@ -37,6 +45,18 @@ def backend_of(url: str) -> str:
     if scheme in _NETWORKED:
         return _NETWORKED[scheme][0]
     return "memory" if scheme == "memory" else "sqlite"
+
+
+def load(url: str) -> None:
+    """Import what the registry of that URL needs. Raises nothing; opening it says what is missing.
+
+    It takes up to half a second, in which a running event loop would stand still.
+    """
+    backend = backend_of(url)
+    driver = "asyncpg" if backend == "postgres" and "driver=asyncpg" in url else backend
+    for module in (f"runguard_otel.claims.{backend}", *_HEAVY.get(driver, ())):
+        with suppress(ImportError):
+            import_module(module)
 
 
 def open_registry(url: str, settings: Settings) -> ClaimRegistry:

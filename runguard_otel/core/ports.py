@@ -262,6 +262,9 @@ class ClaimsPort(Protocol):
     def backend(self) -> str:
         """The registry's kind; a metric label."""
 
+    def load(self) -> None:
+        """Import what the registry needs: blocks up to half a second, raises nothing."""
+
     async def warm(self) -> None:
         """Connect ahead of the first claim. Raises nothing."""
 

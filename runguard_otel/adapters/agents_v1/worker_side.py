@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
 from runguard_otel.adapters.agents_v1.claim_reports import GUARD, ClaimReports, facts_of
 from runguard_otel.adapters.agents_v1.job_entry import Entry
+from runguard_otel.adapters.agents_v1.rehearsal import in_console
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import ClaimAnswer, ClaimHandle
@@ -65,7 +67,11 @@ class WorkerSide:
                 entry = Entry(entrypoint, bring_up, self._payload)
                 kwargs = {**kwargs, "job_entrypoint_fnc": entry}
         result = wrapped(*args, **kwargs)
+        claims = self._services.claims
         with shield(self._services.recorder, "ProcPool.__init__"):
+            if claims is not None and self._services.enforcing(GUARD) and not in_console():
+                # in a thread: the worker's loop runs, and the first job request would wait for it
+                threading.Thread(target=claims.load, name="runguard-load", daemon=True).start()
 
             def closed(process: Any) -> None:
                 with shield(self._services.recorder, "ProcPool.process_closed"):
