@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from livekit import rtc
 from livekit.agents import JobContext, WorkerOptions, cli, inference, stt
@@ -18,12 +19,12 @@ runguard_otel.instrument()
 logger = logging.getLogger("transcriber")
 
 
-def recogniser() -> stt.STT:
+def recogniser() -> stt.STT[Any]:
     """The STT of all participants; any plugin's will do."""
     return inference.STT("deepgram/nova-3")
 
 
-async def transcribe(model: stt.STT, track: rtc.Track, who: str) -> None:
+async def transcribe(model: stt.STT[Any], track: rtc.Track, who: str) -> None:
     """Feed the track to the recogniser and say what it hears, until the track ends."""
     stream = model.stream()
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from livekit.agents import Agent, AgentSession, stt
+from livekit.agents import Agent, AgentSession, APIConnectionError, stt
 
 from runguard_otel.adapters.agents_v1 import speech
 from runguard_otel.adapters.agents_v1.services import Services
@@ -40,6 +40,32 @@ async def until(reached: Any, seconds: float = 5.0) -> None:
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"not reached within {seconds:g} s: {inspect.getsource(reached)}")
         await asyncio.sleep(0.005)
+
+
+class BreakableSTT(ScriptedSTT):
+    """A provider whose open streams can fail."""
+
+    def stream(self, **options: Any) -> stt.RecognizeStream:
+        opened: Any = super().stream(**options)
+        opened.broken = asyncio.get_running_loop().create_future()
+        listen = opened._run
+
+        async def run() -> None:
+            listening = asyncio.ensure_future(listen())
+            try:
+                await asyncio.wait({listening, opened.broken}, return_when="FIRST_COMPLETED")
+                if opened.broken.done():
+                    raise APIConnectionError("the provider is down")
+            finally:
+                listening.cancel()
+
+        opened._run = run
+        return opened  # type: ignore[no-any-return]
+
+    def fail(self) -> None:
+        """The newest stream breaks."""
+        stream: Any = self.streams[-1]
+        stream.broken.set_result(None)
 
 
 class Guarded:
@@ -79,6 +105,20 @@ class Guarded:
     @property
     def _misfires(self) -> list[Event]:
         return [e for e in self.recorder.events if not e.signature.endswith("no_transcript")]
+
+
+def close_quickly(session: AgentSession[Any]) -> None:
+    """Where it cannot be told so, a session waits 2 s for a last result when it closes."""
+    if "session_close_transcript_timeout" in inspect.signature(AgentSession).parameters:
+        return
+    recognition: Any = getattr(session._activity, "_audio_recognition", None)
+    commit = getattr(recognition, "commit_user_turn", None)
+    if commit is not None and "transcript_timeout" in inspect.signature(commit).parameters:
+
+        def quick(**options: Any) -> Any:
+            return commit(**{**options, "transcript_timeout": 0.01})
+
+        recognition.commit_user_turn = quick
 
 
 class Call:
@@ -129,22 +169,9 @@ class Call:
 
     async def start(self) -> None:
         await self.session.start(self.agent)
-        self._close_quickly()
+        close_quickly(self.session)
         self.input.push_silence()
         await settle()
-
-    def _close_quickly(self) -> None:
-        """Where it cannot be told so, a session waits 2 s for a last result when it closes."""
-        if "session_close_transcript_timeout" in inspect.signature(AgentSession).parameters:
-            return
-        recognition: Any = getattr(self.session._activity, "_audio_recognition", None)
-        commit = getattr(recognition, "commit_user_turn", None)
-        if commit is not None and "transcript_timeout" in inspect.signature(commit).parameters:
-
-            def quick(**options: Any) -> Any:
-                return commit(**{**options, "transcript_timeout": 0.01})
-
-            recognition.commit_user_turn = quick
 
     async def hear(self, *events: stt.SpeechEvent) -> None:
         """One voice segment, and what the recogniser makes of it."""

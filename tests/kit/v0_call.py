@@ -11,55 +11,24 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import stt
 from livekit.protocol import agent
-from livekit.rtc._proto import ffi_pb2, room_pb2
 
 from runguard_otel.adapters import host_patches
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.core.ports import UsagePort
 from runguard_otel.demo.stage import SAMPLE_RATE
-from runguard_otel.demo.stage.ffi import StageServer
 from runguard_otel.demo.stage.listening import ScriptedSTT
 from runguard_otel.demo.stage.speaking import ScriptedTTS
 from runguard_otel.demo.stage.voice_activity import ScriptedVAD
 from runguard_otel.settings import Settings
+from tests.kit.meeting import PublishingStage as PublishingStage
+from tests.kit.meeting import job_context as job_context
 from tests.kit.recorder import Event, MemoryRecorder
 from tests.kit.v0_models import PipelineLLM, ScriptedRealtime
 
 ROOM, CALLER = "table-booking", "caller"
 WORDLESS_SECONDS = 0.02
 """In place of the 5 s after which 0.12 asks the LLM about a voice segment without words."""
-
-
-class PublishingStage(StageServer):
-    """The stage, and what an agent needs to publish its voice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.attributes: dict[str, str] = {}
-        """What the agent said of itself."""
-
-    def request(self, request: ffi_pb2.FfiRequest) -> ffi_pb2.FfiResponse:
-        name = request.WhichOneof("message") or ""
-        if name not in ("publish_track", "set_local_attributes", "publish_transcription"):
-            return super().request(request)
-        self.requests.append(name)
-        response, event = ffi_pb2.FfiResponse(), ffi_pb2.FfiEvent()
-        number = next(self._ids)
-        answer, told = getattr(response, name), getattr(event, name)
-        answer.async_id = told.async_id = number
-        for entry in request.set_local_attributes.attributes:
-            self.attributes[entry.key] = entry.value
-        if name == "publish_track":
-            told.publication.handle.id = number
-            told.publication.info.sid = f"TR_own_{number}"
-            told.publication.info.source = rtc.TrackSource.SOURCE_MICROPHONE
-        self.queue.put(event)
-        if name == "publish_track":
-            heard = room_pb2.RoomEvent()
-            heard.local_track_subscribed.track_sid = f"TR_own_{number}"
-            self._tell(ROOM, heard)
-        return response
 
 
 async def settle(seconds: float = 0.0) -> None:
@@ -254,24 +223,6 @@ def running_job(stage: PublishingStage) -> Any:
     accepted = host.JobAcceptArguments(name="", identity="agent", metadata="")
     job = agent.Job(id="AJ_1", room={"name": ROOM})
     return host.RunningJobInfo(accepted, job, "wss://stage", stage.token(ROOM, "agent"), "AW_1")
-
-
-def job_context(info: Any) -> Any:
-    """The ``JobContext`` of a job without a process."""
-    host: Any = importlib.import_module("livekit.agents.job")
-    room = rtc.Room()
-    room._info.name = ROOM
-
-    def nothing(*_: object) -> None: ...
-
-    return host.JobContext(
-        proc=None,
-        info=info,
-        room=room,
-        on_connect=nothing,
-        on_shutdown=nothing,
-        inference_executor=None,
-    )
 
 
 async def _hang_up(room: rtc.Room, ears: Any) -> None:

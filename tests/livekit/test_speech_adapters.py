@@ -6,7 +6,6 @@ several makers come through one door, one maker's confidences must not be held a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,44 +14,18 @@ from livekit import rtc
 from livekit.agents import Agent, APIConnectionError, stt
 
 from runguard_otel.demo.stage.models import ScriptedBatchSTT, ScriptedSTT, ScriptedVAD, final
-from tests.kit.speech import Call, Guarded, call, settle, until
+from tests.kit.speech import BreakableSTT, Call, Guarded, call, settle, until
 
 pytestmark = pytest.mark.livekit
 
 SENTENCES = [f"a table for {n} please" for n in ("two", "three", "four", "five", "six", "seven")]
 
 
-class Breakable(ScriptedSTT):
-    """A provider whose open streams can fail."""
-
-    def stream(self, **options: Any) -> stt.RecognizeStream:
-        opened: Any = super().stream(**options)
-        opened.broken = asyncio.get_running_loop().create_future()
-        listen = opened._run
-
-        async def run() -> None:
-            listening = asyncio.ensure_future(listen())
-            try:
-                await asyncio.wait({listening, opened.broken}, return_when="FIRST_COMPLETED")
-                if opened.broken.done():
-                    raise APIConnectionError("the provider is down")
-            finally:
-                listening.cancel()
-
-        opened._run = run
-        return opened  # type: ignore[no-any-return]
-
-    def fail(self) -> None:
-        """The newest stream breaks."""
-        stream: Any = self.streams[-1]
-        stream.broken.set_result(None)
-
-
 @pytest.mark.parametrize("primary_is_back", [False, True], ids=["primary down", "primary back"])
 async def test_must_not_fire_the_second_provider_of_a_fallback_reports_no_confidence(
     primary_is_back: bool,
 ) -> None:
-    primary = Breakable("scripted", "reports")
+    primary = BreakableSTT("scripted", "reports")
     secondary = ScriptedSTT("scripted", "reports-nothing")
     adapter: Any = stt.FallbackAdapter([primary, secondary], max_retry_per_stt=0)
     with Guarded() as guarded:

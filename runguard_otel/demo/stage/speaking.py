@@ -37,11 +37,19 @@ class ScriptedLLM(llm.LLM[Any]):
 
     Args:
         answer: What it answers, or a function from the user's last words to the answer.
+        provider: What telemetry calls the vendor.
+        model: What telemetry calls the model.
     """
 
-    def __init__(self, answer: str | Callable[[str], str] = "Of course.") -> None:
+    def __init__(
+        self,
+        answer: str | Callable[[str], str] = "Of course.",
+        provider: str = "scripted",
+        model: str = "scripted-llm",
+    ) -> None:
         super().__init__()
         self._answer = answer
+        self._provider_name, self._model_name = provider, model
         self.calls: list[str] = []
         self.prompt_tokens = 0
         self.completion_tokens = 0
@@ -49,12 +57,12 @@ class ScriptedLLM(llm.LLM[Any]):
     @property
     def provider(self) -> str:
         """The vendor's name."""
-        return "scripted"
+        return self._provider_name
 
     @property
     def model(self) -> str:
         """The model's name."""
-        return "scripted-llm"
+        return self._model_name
 
     def chat(
         self,
@@ -98,26 +106,35 @@ class ScriptedTTS(tts.TTS[Any]):
 
     Args:
         seconds_per_character: How long a character takes to say; 0.06 is a calm speaker.
+        provider: What telemetry calls the vendor.
+        model: What telemetry calls the model.
     """
 
-    def __init__(self, *, seconds_per_character: float = 0.06) -> None:
+    def __init__(
+        self,
+        *,
+        seconds_per_character: float = 0.06,
+        provider: str = "scripted",
+        model: str = "scripted-tts",
+    ) -> None:
         super().__init__(
             capabilities=tts.TTSCapabilities(streaming=False),
             sample_rate=SAMPLE_RATE,
             num_channels=1,
         )
+        self._provider_name, self._model_name = provider, model
         self._pace = seconds_per_character
         self.said: list[str] = []
 
     @property
     def provider(self) -> str:
         """The vendor's name."""
-        return "scripted"
+        return self._provider_name
 
     @property
     def model(self) -> str:
         """The model's name."""
-        return "scripted-tts"
+        return self._model_name
 
     @property
     def characters(self) -> int:

@@ -1,0 +1,317 @@
+"""Plays an example as it is written: only the paid models are other ones.
+
+The examples name their models as users do, through LiveKit Inference (``"deepgram/nova-3"``). Here
+``livekit.agents.inference`` has scripted models under those names, so that an example's file needs
+nothing for its test, and usage is priced like that of the real ones. Sessions lose their patience
+(endpointing) where an example leaves it to the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+from livekit.agents import llm, stt
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import runguard_otel
+from runguard_otel.demo.stage.models import ScriptedLLM, ScriptedTTS, ScriptedVAD, final
+from runguard_otel.demo.stage.realtime import ScriptedRealtimeModel
+from tests.kit.meeting import ROOM, PublishingStage, job_on_stage, until
+from tests.kit.speech import BreakableSTT, close_quickly, settle
+
+inference: Any = pytest.importorskip("livekit.agents.inference")
+
+SPEECH = stt.SpeechEventType
+CALLER = "alice"
+
+
+class Choosing(ScriptedLLM):
+    """Calls the tool that the user's words ask for, if it is there; answers otherwise."""
+
+    tools: dict[str, tuple[str, str]]
+
+    def chat(self, *, chat_ctx: llm.ChatContext, tools: Any = None, **options: Any) -> Any:
+        stream: Any = super().chat(chat_ctx=chat_ctx, tools=tools, **options)
+        last = chat_ctx.items[-1] if chat_ctx.items else None
+        words = (getattr(last, "text_content", "") or "") if last is not None else ""
+        wanted = next((t for phrase, t in self.tools.items() if phrase in words), None)
+        if wanted is not None and getattr(last, "role", "") == "user":
+            stream._run = functools.partial(self._call, stream, *wanted)
+        return stream
+
+    @staticmethod
+    async def _call(stream: Any, name: str, arguments: str) -> None:
+        call = llm.FunctionToolCall(name=name, arguments=arguments, call_id=f"call-{name}")
+        delta = llm.ChoiceDelta(role="assistant", tool_calls=[call])
+        stream._event_ch.send_nowait(llm.ChatChunk(id="scripted", delta=delta))
+
+
+class Show:
+    """An example on stage: what it asked for, and strings to pull.
+
+    Args:
+        guard: What ``instrument()`` returned, or ``None`` where the guards are off.
+        spans: Where our spans go.
+    """
+
+    def __init__(
+        self,
+        stage: PublishingStage,
+        guard: runguard_otel.RunGuard | None,
+        spans: InMemorySpanExporter,
+    ) -> None:
+        self.stage, self.guard, self._spans = stage, guard, spans
+        self.stts: list[BreakableSTT] = []
+        self.llms: list[ScriptedLLM] = []
+        self.voices: list[ScriptedTTS] = []
+        self.detectors: list[ScriptedVAD] = []
+        self.realtime: list[ScriptedRealtimeModel] = []
+        self.sessions: list[Any] = []
+        self.answer: Any = "Of course."
+        self.pace = 0.002
+        """Seconds that a character takes to say."""
+        self.tools: dict[str, tuple[str, str]] = {}
+        """Tool and arguments by the words that ask for it."""
+        self.cost: Any = None
+        self.tracks: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def job(self, example: ModuleType) -> AsyncIterator[Any]:
+        """One job of the example; its caller's microphone is there when it begins."""
+        async with job_on_stage(self.stage) as ctx:
+            running = asyncio.create_task(example.entrypoint(ctx))
+            try:
+                yield ctx
+                if running.done():
+                    running.result()
+                self.cost = runguard_otel.current_session_cost()
+            finally:
+                for session in self.sessions:
+                    close_quickly(session)
+                    await session.aclose()
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    async def enter(self, who: str = CALLER) -> None:
+        """A participant with a microphone."""
+        self.stage.join(ROOM, who)
+        await self.stage.settle()
+        await self.speak_up(who)
+
+    async def speak_up(self, who: str = CALLER) -> None:
+        """A participant's microphone appears, and sends."""
+        self.tracks[who] = self.stage.publish(ROOM, who)
+        await self.stage.settle()
+        await self.stage.say(self.tracks[who])
+
+    async def flap(self, who: str = CALLER) -> None:
+        """A participant's microphone goes and comes back as another track."""
+        self.stage.unpublish(self.tracks[who])
+        await self.stage.settle()
+        await self.speak_up(who)
+
+    async def ready(self, streams: int = 1) -> None:
+        """Wait until that many recognition streams are open."""
+        await until(lambda: sum(len(m.streams) for m in self.stts) >= streams)
+        await settle()
+
+    async def hear(
+        self, text: str, confidence: float = 0.9, *, model: BreakableSTT | None = None, at: int = -1
+    ) -> None:
+        """One voice, and what a recogniser makes of it."""
+        await self.result(final(text, confidence), model=model, at=at)
+
+    async def result(
+        self, event: stt.SpeechEvent, *, model: BreakableSTT | None = None, at: int = -1
+    ) -> None:
+        """One voice, and what a recogniser says about it."""
+        model = model or self.stts[at]
+        detector = self.detectors[at] if self.detectors else None
+        if detector is not None:
+            detector.start_of_speech()
+        else:
+            model.send(stt.SpeechEvent(type=SPEECH.START_OF_SPEECH))
+        await settle(60)
+        model.send(event)
+        await settle(60)
+        if detector is not None:
+            detector.end_of_speech()
+        else:
+            model.send(stt.SpeechEvent(type=SPEECH.END_OF_SPEECH))
+        await settle()
+
+    async def quiet(self) -> None:
+        """Wait until the agent has said what it is going to say."""
+        await settle()
+        busy = ("thinking", "speaking")
+        await until(lambda: not any(s.agent_state in busy for s in self.sessions))
+        await until(lambda: all(s.current_speech is None for s in self.sessions))
+        await settle()
+
+    @property
+    def asked(self) -> list[str]:
+        """What any language model was asked."""
+        return [words for model in self.llms for words in model.calls]
+
+    @property
+    def said(self) -> list[str]:
+        """What any voice said."""
+        return [text for voice in self.voices for text in voice.said]
+
+    @property
+    def streams(self) -> int:
+        """Recognition streams that were opened, in all."""
+        return sum(len(model.streams) for model in self.stts)
+
+    @property
+    def signatures(self) -> dict[str, dict[str, float]]:
+        """Counts by signature and outcome."""
+        assert self.guard is not None
+        found: dict[str, dict[str, float]] = self.guard.snapshot()["signatures"]
+        return {name: outcomes for name, outcomes in found.items() if any(outcomes.values())}
+
+    @property
+    def trips(self) -> list[tuple[str, str]]:
+        """Guard and action of every trip."""
+        assert self.guard is not None
+        return [(t["guard"], t["action"]) for t in self.guard.snapshot()["recent_trips"]]
+
+    def counted(self, metric: str, **attributes: str) -> float:
+        """The sum of a metric over the series with these attributes."""
+        assert self.guard is not None
+        series = self.guard.snapshot()["metrics"].get(metric, ())
+        wanted = set(attributes.items())
+        return float(
+            sum(one["value"] for one in series if wanted <= set(one["attributes"].items()))
+        )
+
+    def spans(self, name: str) -> list[dict[str, Any]]:
+        """Attributes of our spans of that name."""
+        finished = self._spans.get_finished_spans()
+        return [dict(span.attributes or {}) for span in finished if span.name == name]
+
+    def healthy(self) -> None:
+        """Nothing fired, and nothing of ours failed."""
+        assert self.trips == []
+        misfires = [s for s in self.signatures if not s.endswith("no_transcript")]
+        assert [s for s in misfires if s.startswith("vad_misfire")] == []
+        assert self.counted("runguard.internal_errors") == 0
+
+
+@contextmanager
+def playing(
+    monkeypatch: pytest.MonkeyPatch, guards: bool = True, **settings: Any
+) -> Iterator[Show]:
+    """A stage with scripted providers, and our guards or not."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    runguard_otel.uninstrument()
+    guard = runguard_otel.instrument(tracer_provider=provider, **settings) if guards else None
+    with monkeypatch.context() as patch, PublishingStage() as stage:
+        show = Show(stage, guard, spans)
+        _scripted_models(patch, show)
+        _impatient_sessions(patch, show)
+        try:
+            yield show
+        finally:
+            runguard_otel.uninstrument()
+
+
+def example(name: str) -> ModuleType:
+    """The example's module. Its own ``instrument()`` is undone: tests say when there is one.
+
+    Skips where this release lacks something that the example imports.
+    """
+    runguard_otel.uninstrument()
+    try:
+        module = importlib.import_module(f"examples.{name}")
+    except ImportError as lacking:
+        pytest.skip(f"not in this release: {lacking}")
+    runguard_otel.uninstrument()
+    return module
+
+
+def lacks(name: str) -> bool:
+    """Whether LiveKit Inference of this release has no such model."""
+    try:
+        getattr(inference, name)
+    except (AttributeError, ImportError):
+        return True
+    return False
+
+
+def _scripted_models(patch: pytest.MonkeyPatch, show: Show) -> None:
+    class STT(BreakableSTT):
+        def __init__(self, model: str = "", **options: Any) -> None:
+            super().__init__("livekit", model)
+            capabilities: Any = self._capabilities
+            if options.get("extra_kwargs") and hasattr(capabilities, "diarization"):
+                capabilities.diarization = bool(options["extra_kwargs"].get("diarize"))
+            show.stts.append(self)
+
+        from_model_string = classmethod(lambda cls, model: cls(model))
+
+    class LLM(Choosing):
+        def __init__(self, model: str = "", **_: Any) -> None:
+            super().__init__(show.answer, "livekit", model)
+            self.tools = show.tools
+            show.llms.append(self)
+
+        from_model_string = classmethod(lambda cls, model: cls(model))
+
+    class TTS(ScriptedTTS):
+        def __init__(self, model: str = "", **_: Any) -> None:
+            super().__init__(seconds_per_character=show.pace, provider="livekit", model=model)
+            show.voices.append(self)
+
+        from_model_string = classmethod(lambda cls, model: cls(model))
+
+    class VAD(ScriptedVAD):
+        def __init__(self, **_: Any) -> None:
+            super().__init__()
+            show.detectors.append(self)
+
+    class RealtimeModel(ScriptedRealtimeModel):
+        def __init__(self, model: str = "", **_: Any) -> None:
+            super().__init__(answer=show.answer, seconds_per_character=0.002)
+            show.realtime.append(self)
+
+    for kind in (STT, LLM, TTS, VAD, RealtimeModel):
+        if not lacks(kind.__name__):
+            patch.setattr(inference, kind.__name__, kind)
+    if hasattr(inference, "llm_from_model_string"):
+        patch.setattr(inference, "llm_from_model_string", LLM)
+
+
+def _impatient_sessions(patch: pytest.MonkeyPatch, show: Show) -> None:
+    from livekit.agents import AgentSession
+
+    make = AgentSession.__init__
+    known = inspect.signature(make).parameters
+
+    @functools.wraps(make)
+    def init(session: Any, **options: Any) -> None:
+        defaults: dict[str, Any] = {
+            "min_endpointing_delay": 0.0,
+            "max_endpointing_delay": 0.0,
+            "false_interruption_timeout": 0.05,
+            "aec_warmup_duration": None,  # else nothing interrupts the first sentence
+            "session_close_transcript_timeout": 0.0,
+            "turn_detection": "vad" if options.get("vad") or not lacks("VAD") else "stt",
+        }
+        usable = {name: value for name, value in defaults.items() if name in known}
+        make(session, **{**usable, **options})
+        show.sessions.append(session)
+
+    patch.setattr(AgentSession, "__init__", init)
