@@ -30,6 +30,11 @@ class Watcher(Agent):
             self._watching.cancel()
         self._watching = asyncio.create_task(self._look(track))
 
+    async def on_exit(self) -> None:
+        """Look away when the call is over."""
+        if self._watching is not None:
+            self._watching.cancel()
+
     async def _look(self, track: rtc.Track) -> None:
         stream = rtc.VideoStream(track)
         try:

@@ -139,6 +139,18 @@ class PublishingStage(StageServer):
             text = body.chunk.content.decode(errors="replace")
             self.texts.append((self._topics.get(body.chunk.stream_id, ""), text))
 
+    def join(self, room: str, identity: str) -> None:
+        """A participant enters, and can be spoken to; everybody connected is told."""
+        super().join(room, identity)
+        self._active(room, identity)
+
+    def _active(self, room: str, identity: str) -> None:
+        """Newer SDKs wait for this, older ones do not know it."""
+        event: Any = room_pb2.RoomEvent()
+        if hasattr(event, "participant_active"):
+            event.participant_active.participant_identity = identity
+            self._tell(room, event)
+
     def call_in(self, room: str, identity: str, **attributes: str) -> None:
         """A participant enters by phone."""
         handle = self._people.setdefault(room, {})[identity] = next(self._ids)
@@ -149,6 +161,7 @@ class PublishingStage(StageServer):
         for name, value in attributes.items():
             caller.info.attributes[name.replace("_", ".")] = value
         self._tell(room, event)
+        self._active(room, identity)
 
     def press(self, room: str, identity: str, digit: str) -> None:
         """The caller presses a key."""

@@ -39,9 +39,13 @@ class Choosing(ScriptedLLM):
     """Calls the tool that the user's words ask for, if it is there; answers otherwise."""
 
     tools: dict[str, tuple[str, str]]
+    seen: list[llm.ChatContext] | None = None
+    """Every context it was asked with, if somebody wants to know."""
 
     def chat(self, *, chat_ctx: llm.ChatContext, tools: Any = None, **options: Any) -> Any:
         stream: Any = super().chat(chat_ctx=chat_ctx, tools=tools, **options)
+        if self.seen is not None:
+            self.seen.append(chat_ctx.copy())
         last = chat_ctx.items[-1] if chat_ctx.items else None
         words = (getattr(last, "text_content", "") or "") if last is not None else ""
         wanted = next((t for phrase, t in self.tools.items() if phrase in words), None)
@@ -72,7 +76,7 @@ class Show:
     ) -> None:
         self.stage, self.guard, self._spans = stage, guard, spans
         self.stts: list[BreakableSTT] = []
-        self.llms: list[ScriptedLLM] = []
+        self.llms: list[Choosing] = []
         self.voices: list[ScriptedTTS] = []
         self.detectors: list[ScriptedVAD] = []
         self.realtime: list[ScriptedRealtimeModel] = []

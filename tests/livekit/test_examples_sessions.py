@@ -222,7 +222,7 @@ async def whisper_call(
     """A voice for each text; the server hears that text."""
     module = example("batch_recogniser")
     with playing(monkeypatch, guards=guards) as show:
-        show.answer, show.pace = answer, 0.01
+        show.answer = answer
         async with WhisperServer(*texts) as server:
             monkeypatch.setenv("WHISPER_URL", server.url)
             async with show.job(module):
