@@ -2,12 +2,11 @@
 
 By environment: ``RG_STEPS`` (a file that gets one JSON line per step), ``RG_INSTRUMENT`` (any of
 ``module``, ``main``, ``prewarm``, ``entry``), ``RG_DO`` (``loop``: connect a room again and again;
-``session``: start one; ``stay``: until ``RG_STOP`` exists), ``RG_EXECUTOR``, ``RG_MP``.
+``session``: start one; ``stay``: until the worker ends it), ``RG_EXECUTOR``, ``RG_MP``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -53,6 +52,10 @@ async def connect_again_and_again(ctx: JobContext) -> list[str]:
     return became
 
 
+def no_load(*_: Any) -> float:
+    return 0.0
+
+
 def prewarm(_: Any) -> None:
     here("prewarm")
 
@@ -76,9 +79,8 @@ async def entrypoint(ctx: JobContext) -> None:
         return
     if do == "loop":
         step("looped", became=await connect_again_and_again(ctx))
-    while do == "stay" and not Path(os.environ["RG_STOP"]).exists():
-        await asyncio.sleep(0.05)
-    ctx.shutdown("done")
+    if do != "stay":
+        ctx.shutdown("done")
 
 
 here("module")
@@ -92,7 +94,7 @@ made = WorkerOptions(
     port=0,
     num_idle_processes=1,
     load_threshold=1.0,
-    load_fnc=lambda *_: 0.0,
+    load_fnc=no_load,
     job_executor_type=JobExecutorType(os.environ.get("RG_EXECUTOR", "process")),
     **options,
 )

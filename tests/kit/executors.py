@@ -134,7 +134,6 @@ async def _running(
         "RUNGUARD_CLAIMS_URL": f"sqlite://{temporary}/claims.sqlite3",
         "RUNGUARD_METRICS_PORT": "0",
         "RG_STEPS": str(folder / "steps"),
-        "RG_STOP": str(folder / "stop"),
         **environment,
     }
     keyboard, screen = os.openpty() if terminal else (-1, -1)
@@ -158,13 +157,12 @@ async def _running(
     finally:
         if sys.exc_info()[1] is not None:
             print(run.log())
-        (folder / "stop").touch()
         if process.returncode is None:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
             try:
                 await asyncio.wait_for(process.wait(), 10)
             except asyncio.TimeoutError:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if terminal:
             os.close(keyboard)
