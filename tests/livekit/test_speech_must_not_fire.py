@@ -163,7 +163,7 @@ async def test_barge_in_with_own_words_interrupts_the_agent() -> None:
     assert guarded.kinds == []
 
 
-@pytest.mark.skipif(not hasattr(AgentSession, "run"), reason="1.0 has no AgentSession.run")
+@pytest.mark.skipif(not hasattr(AgentSession, "run"), reason="this release has no AgentSession.run")
 async def test_a_text_only_session_is_left_alone() -> None:
     model = ScriptedLLM()
     with Guarded() as guarded:

@@ -163,7 +163,7 @@ async def test_a_suppressed_result_does_not_make_a_manual_commit_wait() -> None:
             assert received is None or received.is_set()
 
 
-@pytest.mark.skipif(not HAS_PREFLIGHT, reason="1.0 answers nothing preemptively")
+@pytest.mark.skipif(not HAS_PREFLIGHT, reason="this release answers nothing preemptively")
 async def test_a_suppressed_result_keeps_the_answer_to_what_was_said_before() -> None:
     """Noise at the end of a genuine turn must not cost the preemptive answer its head start."""
     with Guarded() as guarded:

@@ -138,7 +138,7 @@ async def test_observe_leaves_the_pending_turn_alone() -> None:
             assert c.asked == [UNSURE]
 
 
-@pytest.mark.skipif(not HAS_PREFLIGHT, reason="1.0 answers nothing preemptively")
+@pytest.mark.skipif(not HAS_PREFLIGHT, reason="this release answers nothing preemptively")
 async def test_a_preemptive_answer_to_what_is_dropped_is_cancelled() -> None:
     with Guarded() as guarded:
         async with call(voice=True) as c:

@@ -279,7 +279,7 @@ async def test_a_voice_segment_without_text_is_observed_only() -> None:
 
 @pytest.mark.skipif(
     not hasattr(AgentSession, "shutdown"),
-    reason="1.0 is deaf after a restart, without us too",
+    reason="this release is deaf after a restart, without us too",
 )
 async def test_a_session_can_start_again_with_a_clean_slate() -> None:
     with Guarded() as guarded:
