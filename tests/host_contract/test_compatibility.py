@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from livekit import rtc
 
 import runguard_otel
+from runguard_otel.demo.stage.ffi import StageServer
 from tools.compatibility_doc import ACTS, states
 
 pytestmark = pytest.mark.host_contract
 
 audio_recognition = pytest.importorskip("livekit.agents.voice.audio_recognition")
+agents_v1 = "runguard_otel.adapters.agents_v1"
+
+HOOKS = {
+    "room_reconnect": ("room", "connect"),
+    "vad_misfire": ("speech", "_on_stt_event"),
+    "job_dispatch": ("dispatch", "entrypoint"),
+    "track_subscribe": ("tracks", "__init__"),
+}
+"""Guard -> the adapter's module, and the hook without which the guard cannot act."""
+
+
+def rename(monkeypatch: pytest.MonkeyPatch, guard: str) -> None:
+    """The host as it is, but for us: what we look for has another name in this release."""
+    name, hook = HOOKS[guard]
+    module = importlib.import_module(f"{agents_v1}.{name}")
+    table = module.patches
+
+    def patches(services: Any) -> list[Any]:
+        rows = table(services)
+        return [r._replace(attribute=f"{hook}_") if r.attribute == hook else r for r in rows]
+
+    monkeypatch.setattr(module, "patches", patches)
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +90,49 @@ def test_a_release_without_a_class_costs_one_guard_and_one_warning(
         "vad_misfire is degraded: this livekit-agents has no livekit.AudioRecognition "
         "(see `runguard-otel doctor`)"
     ]
+
+
+@pytest.mark.parametrize("guard", HOOKS)
+def test_a_renamed_hook_costs_its_guard_one_warning_and_the_others_nothing(
+    guard: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an unknown newer release may do."""
+    rename(monkeypatch, guard)
+    found = states(probe())
+    assert found[guard][0] == "observe only"
+    assert {state for other, (state, _) in found.items() if other != guard} == {"full"}
+    (warning,) = degraded(caplog)
+    assert warning.startswith(f"{guard} is degraded: this livekit-agents has no ")
+
+
+async def refusals(connects: int) -> int:
+    """How many of so many connects in a row a guard refuses."""
+    refused = 0
+    with StageServer() as stage:
+        for _ in range(connects):
+            room = rtc.Room()
+            try:
+                await room.connect("ws://stage", stage.token("lobby", "agent"))
+            except runguard_otel.LoopDetectedError:
+                refused += 1
+            else:
+                await room.disconnect()
+    return refused
+
+
+@pytest.mark.parametrize("lost", ["vad_misfire", "room_reconnect"])
+async def test_with_a_renamed_hook_the_call_is_as_stock_and_the_other_guard_acts(
+    lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runguard_otel.demo.stage.models import final
+    from tests.kit.speech import call
+
+    rename(monkeypatch, lost)
+    runguard_otel.instrument()
+    async with call() as running:
+        await running.hear(final("uh", 0.05))
+        await running.hear(final("a table for two"))
+        asked = running.asked[:-1]
+        assert running.asked[-1] == "a table for two"
+    assert asked == (["uh"] if lost == "vad_misfire" else [])
+    assert await refusals(5) == (0 if lost == "room_reconnect" else 2)
