@@ -148,7 +148,7 @@ class VoiceCall(Caller):
 
 
 @contextmanager
-def _quick() -> Iterator[None]:
+def quick() -> Iterator[None]:
     """Five seconds are long in a test."""
     pipeline_agent: Any = importlib.import_module("livekit.agents.pipeline.pipeline_agent")
     deferred = pipeline_agent._DeferredReplyValidation
@@ -169,7 +169,7 @@ async def voice_call(*, early: bool = False, **options: Any) -> AsyncIterator[Vo
         **options: For ``VoicePipelineAgent``; also ``stt`` and ``pace`` (seconds per character).
     """
     stage = PublishingStage()
-    with _quick(), stage:
+    with quick(), stage:
         room = rtc.Room()
         await room.connect("wss://stage", stage.token(ROOM, "agent"))
         stage.join(ROOM, CALLER)

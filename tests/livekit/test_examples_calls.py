@@ -71,7 +71,7 @@ async def test_several_sessions(monkeypatch: pytest.MonkeyPatch, outcomes: Outco
 async def handed_on(monkeypatch: pytest.MonkeyPatch, guards: bool, noise: bool) -> Show:
     """Consent is asked for and given, a booking is handed on; with noise at every stage."""
     module = example("handoff")
-    with playing(monkeypatch, guards=guards) as show:
+    with playing(monkeypatch, guards=guards, cost_plan="ship") as show:
         show.tools = {"yes you may": ("answered", '{"agreed": true}'), "a table": ("booking", "{}")}
 
         async def murmur() -> None:
@@ -109,6 +109,8 @@ async def test_handoff_and_agent_task(monkeypatch: pytest.MonkeyPatch, outcomes:
     show.healthy()
     assert show.asked[-1] == "two guests at eight"
     assert show.counted("runguard.stt.results", kind="genuine") == 3
+    spoken = sum(voice.characters for voice in show.voices)
+    assert show.counted("runguard.cost.estimated", component="tts") == pytest.approx(spoken * 50e-6)
     assert show.counted("runguard.stt.streams") == 0
     off = await handed_on(monkeypatch, guards=False, noise=True)
     on = await handed_on(monkeypatch, guards=True, noise=True)
