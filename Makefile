@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: up down help env servers test test-matrix check unit demo bench soak format generate lock clean
+.PHONY: up down help env servers test test-matrix check-matrix check unit demo bench soak format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,11 +38,14 @@ check: env ## lint, formatting and types
 unit: env ## the quick tests: no process, no server
 	$(BIN)/python -m pytest -q -m "unit or host_contract"
 
-test: servers check ## everything CI runs
+test: servers check ## every check and test, on the newest livekit-agents
 	$(BIN)/python -m pytest -q --durations=10
 
-test-matrix: env ## the LiveKit suites on every supported livekit-agents 1.x; writes docs/compatibility.md
+test-matrix: servers ## the LiveKit suites on every supported livekit-agents; writes docs/compatibility.md
 	$(BIN)/python tools/matrix.py
+
+check-matrix: servers ## the same with fewer tests (2 minutes), and docs/compatibility.md must say what was found
+	$(BIN)/python tools/matrix.py --check
 
 demo: env ## every storm on real parts, guards off and on; writes demo-report.html
 	$(BIN)/runguard-otel demo

@@ -1,31 +1,87 @@
+"""docs/compatibility.md is complete, and a page that says something else is noticed."""
+
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runguard_otel.core.signatures import GuardName
-from tools.compatibility_doc import ACTS, DOC, render
+from tools.compatibility_doc import ACTS, DOC, PATHS, SKIPS, Found, differences, render
+from tools.matrix_environments import releases
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[2]
-PROBE = {"version": "x", "patches": [], "misfires": []}
+TEXT = DOC.read_text(encoding="utf-8")
 
 
-def test_the_table_has_a_row_per_guard_and_a_column_per_locked_release() -> None:
-    locks = (ROOT / "requirements" / "matrix").glob("agents-1.*.txt")
-    releases = {path.stem.removeprefix("agents-") for path in locks}
-    for line in (ROOT / "requirements" / "dev.in").read_text(encoding="utf-8").splitlines():
-        if line.startswith("livekit-agents=="):
-            releases.add(line.partition("==")[2])
-    lines = DOC.read_text(encoding="utf-8").splitlines()
-    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
-    assert table[0][0] == "guard"
-    assert set(table[0][1:]) == releases
-    guards = {row[0].strip("`"): row[1:] for row in table[2 : 2 + len(ACTS)]}
-    assert set(guards) == set(ACTS) == {str(guard) for guard in GuardName}
-    for cells in guards.values():
-        assert {cell.partition(":")[0] for cell in cells} <= {"full", "observe only", "absent"}
-    headings = [line for line in render([(PROBE, {"why": 1})]).splitlines() if line[:1] == "#"]
-    assert headings == [line for line in lines if line[:1] == "#"]
+def tables() -> list[list[list[str]]]:
+    """Head and rows of each, without the rule between."""
+    found: list[list[list[str]]] = [[]]
+    for line in TEXT.splitlines():
+        if line.startswith("| "):
+            found[-1].append([cell.strip() for cell in line.split("|")[1:-1]])
+        elif found[-1]:
+            found.append([])
+    return [[table[0], *table[2:]] for table in found if table]
+
+
+def test_every_supported_release_has_a_row_and_every_guard_a_column() -> None:
+    head, *rows = tables()[0]
+    assert [name.strip("`") for name in head[1:]] == list(ACTS)
+    assert set(ACTS) == {str(guard) for guard in GuardName}
+    assert [row[0] for row in rows] == releases()
+    for row in rows:
+        assert {cell.partition(":")[0] for cell in row[1:]} <= {"full", "observe only", "absent"}
+
+
+def test_every_misfire_has_figures_for_every_release() -> None:
+    head, *rows = tables()[1]
+    assert head[2:] == releases()
+    assert {row[0] for row in rows} == set(PATHS.values())
+    assert all(len(row) == len(head) and all(row) for row in rows)
+
+
+def probe(version: str, asked: int = 0, missing: str = "") -> dict[str, Any]:
+    names = [(guard, act) for guard, acts in ACTS.items() for act in acts[:1]]
+    patches = [
+        {"guard": guard, "name": name, "state": "missing" if name == missing else "installed"}
+        for guard, name in names
+    ]
+    row = {"path": "echoes", "mode": "vad", "before": ["x"] * 3, "after": ["x"] * asked}
+    return {"version": version, "patches": patches, "misfires": [row], "defects": []}
+
+
+PAGE = render([Found(probe("1.0.23"), {"no metrics": 3}), Found(probe("1.8.9"), {"old": 1})])
+
+
+def test_a_page_that_says_what_was_found_has_no_differences() -> None:
+    """How many tests a reason costs is no part of it."""
+    now = [Found(probe("1.0.23"), {"no metrics": 4}), Found(probe("1.8.9"), {}, complete=False)]
+    assert differences(now, PAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [
+        (Found(probe("1.0.23", asked=1), {"no metrics": 3}), "| 3 -> 1 |"),
+        (Found(probe("1.0.23", missing="Room.connect"), {"no metrics": 3}), "no `Room.connect`"),
+        (Found(probe("1.0.24"), {"no metrics": 3}), "| 1.0.24 | full"),
+        (Found(probe("1.0.23"), {}), "- 1.0.23 skips: no metrics"),
+        (Found(probe("1.0.23"), {"no metrics": 3, "new": 1}), "+ 1.0.23 skips: new"),
+    ],
+    ids=["figure", "hook", "release", "reason gone", "new reason"],
+)
+def test_a_page_that_says_something_else_is_noticed(old: Found, said: str) -> None:
+    now = [old, Found(probe("1.8.9"), {}, complete=False)]
+    assert [line for line in differences(now, PAGE) if said in line]
+
+
+def test_the_page_ends_with_what_is_skipped_where_and_why() -> None:
+    assert PAGE.partition(f"## {SKIPS}\n")[2].split("\n") == [
+        "",
+        "- no metrics: 1.0.23",
+        "- old: 1.8.9",
+        "",
+    ]
+    assert f"## {SKIPS}\n" in TEXT
