@@ -98,15 +98,21 @@ async def test_thresholds_are_restored_after_a_quiet_window_in_which_nobody_spea
             assert guarded.recorder.open_guards["vad_misfire"] == 0
 
 
-async def test_a_detector_shared_by_two_sessions_is_restored_by_the_last_of_them() -> None:
+async def test_a_detector_shared_by_two_sessions_is_raised_only_while_both_are_in_a_storm() -> None:
+    """One participant's noise must not make another one harder to hear."""
     shared = ScriptedVAD()
     with Guarded():
         async with call(detector=shared) as one, call(detector=shared) as other:
             await storm(one)
+            assert shared.thresholds == (0.5, 0.35), "the other one is heard as before"
             await storm(other)
             assert shared.thresholds == pytest.approx((0.7, 0.55)), "raised once, not twice"
             await one.hear(final(GENUINE))
+            assert shared.thresholds == (0.5, 0.35)
+            await storm(one)
             assert shared.thresholds == pytest.approx((0.7, 0.55))
+            async with call(detector=shared):
+                assert shared.thresholds == (0.5, 0.35), "somebody else begins to listen"
         assert shared.thresholds == (0.5, 0.35)
 
 

@@ -46,7 +46,7 @@ class SpeechSessions:
         self.services = services
         self.clock = clock
         self.confidences = ConfidenceRegistry()
-        self.thresholds = VADThresholds()
+        self.thresholds = VADThresholds(self._hearing_with)
         self._states: weakref.WeakKeyDictionary[Any, SpeechState] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._new_state = new_state
@@ -102,6 +102,7 @@ class SpeechSessions:
             if token is not None:
                 with shield(self.services.recorder, "AgentSession.start"):
                     _starting.reset(token)
+                    self.thresholds.joined()
 
     def ended(self, session: Any) -> None:
         """The session closed: undo what was done to it and forget it. It may start again."""
@@ -118,10 +119,21 @@ class SpeechSessions:
         with self._lock:
             self._states.clear()
 
+    def _hearing_with(self, detector: Any) -> int:
+        """How many live sessions have this voice detector."""
+        sessions = (state.session for state in self.states())
+        return sum(_detector_of(one) is detector for one in sessions if one is not None)
+
     def states(self) -> list[SpeechState]:
         """The states of all live sessions."""
         with self._lock:
             return list(self._states.values())
+
+
+def _detector_of(session: Any) -> Any:
+    """The detector of the running agent, or else the session's."""
+    own = getattr(getattr(session, "_activity", None), "vad", None)
+    return own or getattr(session, "vad", None)
 
 
 def _activity_of_the_task() -> ContextVar[Any] | None:
