@@ -10,7 +10,8 @@ import pytest
 from runguard_otel.demo.stage.responses import Heard
 from tests.kit.meeting import ROOM, until
 from tests.kit.outcomes import Outcomes
-from tests.kit.playing import CALLER, Show, example, lacks, playing
+from tests.kit.playing import CALLER, Show, example, playing
+from tests.kit.scripted_inference import lacks
 from tests.kit.speech import settle
 
 pytestmark = pytest.mark.livekit

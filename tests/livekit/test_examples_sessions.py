@@ -13,7 +13,8 @@ from livekit.agents import stt
 from runguard_otel.demo.stage.models import ScriptedSTT, final
 from tests.kit.meeting import until
 from tests.kit.outcomes import Outcomes
-from tests.kit.playing import CALLER, Show, example, lacks, playing
+from tests.kit.playing import CALLER, Show, example, playing
+from tests.kit.scripted_inference import lacks
 
 pytestmark = pytest.mark.livekit
 
