@@ -9,7 +9,12 @@ os.environ.setdefault("LIVEKIT_EVALS_VERBOSE", "0")
 
 import pytest
 
-pytest_plugins = ["tests.kit.fixtures", "tests.kit.keeping", "tests.kit.recording", "tests.kit.telemetry"]
+pytest_plugins = [
+    "tests.kit.fixtures",
+    "tests.kit.keeping",
+    "tests.kit.recording",
+    "tests.kit.telemetry",
+]
 
 CATEGORIES = {"unit", "contract", "livekit", "host_contract", "chain"}
 
