@@ -35,7 +35,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(matrix_suites, "CACHE", tmp_path)
     monkeypatch.setattr(matrix_suites, "_probe", probe)
-    monkeypatch.setattr(matrix_suites, "ALL", (str(tmp_path / "test_suite.py"),))
+    monkeypatch.setattr(matrix_suites, "ROOT", tmp_path)
+    monkeypatch.setattr(matrix_suites, "ALL", ("test_suite.py",))
     return tmp_path
 
 
