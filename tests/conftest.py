@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.kit.fixtures",
     "tests.kit.keeping",
     "tests.kit.recording",
+    "tests.kit.stage_room",
     "tests.kit.telemetry",
 ]
 

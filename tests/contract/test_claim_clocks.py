@@ -18,7 +18,6 @@ from runguard_otel.claims.open import open_registry
 from runguard_otel.claims.registry import Granted, Held
 from runguard_otel.claims.state import Timing
 from runguard_otel.settings import Settings
-from tests.contract.registry_contract import holder
 from tests.kit import servers
 from tests.kit.fixtures import leave_out, running
 from tests.kit.keeping import (
@@ -33,6 +32,7 @@ from tests.kit.keeping import (
 )
 from tests.kit.outcomes import Outcomes
 from tests.kit.process import NotInstalled, Server
+from tests.kit.registries import holder
 from tests.kit.servers import postgres_url
 
 pytestmark = pytest.mark.contract

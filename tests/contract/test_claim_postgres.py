@@ -23,8 +23,8 @@ from runguard_otel.claims.registry import (
 from runguard_otel.cli.claims_init import grants
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
-from tests.contract.registry_contract import holder
 from tests.kit.process import Server
+from tests.kit.registries import holder
 from tests.kit.servers import postgres_url
 
 pytestmark = pytest.mark.contract

@@ -16,7 +16,6 @@ from runguard_otel.claims.clock import boottime
 from runguard_otel.claims.redis import RedisRegistry
 from runguard_otel.claims.registry import Granted, Held, Renewed
 from runguard_otel.claims.state import ClaimState, Timing
-from tests.contract.registry_contract import holder
 from tests.kit import servers
 from tests.kit.fixtures import running
 from tests.kit.keeping import (
@@ -31,6 +30,7 @@ from tests.kit.keeping import (
 )
 from tests.kit.outcomes import Outcomes
 from tests.kit.process import Server
+from tests.kit.registries import holder
 from tests.kit.servers import postgres_url
 
 pytestmark = pytest.mark.contract

@@ -15,12 +15,12 @@ from runguard_otel.claims.redis import RedisRegistry
 from runguard_otel.claims.registry import Granted, Holder, RegistryUnavailable, Renewed
 from runguard_otel.cli.claims_init import REDIS_ACL
 from runguard_otel.errors import SettingsError
-from tests.contract.registry_contract import holder
 from tests.kit import servers
 from tests.kit.fixtures import running
 from tests.kit.ports import free_port
 from tests.kit.process import Server
 from tests.kit.redis_claims import KEY, ask, life_of_a_claim
+from tests.kit.registries import holder
 
 pytestmark = pytest.mark.contract
 

@@ -13,12 +13,12 @@ import redis.crc
 
 from runguard_otel.claims.redis import RedisRegistry
 from runguard_otel.claims.registry import Granted, Held, RegistryUnavailable
-from tests.contract.registry_contract import holder
 from tests.kit import servers
 from tests.kit.fixtures import running
 from tests.kit.ports import free_port
 from tests.kit.process import Server
 from tests.kit.redis_claims import ask, life_of_a_claim
+from tests.kit.registries import holder
 
 pytestmark = pytest.mark.contract
 

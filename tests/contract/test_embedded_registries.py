@@ -18,7 +18,7 @@ from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
 from runguard_otel.claims.registry import Granted, Held, Holder, RegistryUnavailable
 from runguard_otel.claims.sqlite import SqliteRegistry
 from tests.contract.registry_contract import *  # noqa: F403 - the suite
-from tests.contract.registry_contract import Bench, holder
+from tests.kit.registries import Bench, holder
 
 pytestmark = pytest.mark.contract
 

@@ -17,8 +17,8 @@ from runguard_otel.claims.postgres_advisory import PostgresAdvisoryRegistry
 from runguard_otel.claims.redis import RedisRegistry
 from runguard_otel.claims.registry import ClaimRegistry
 from tests.contract.registry_contract import *  # noqa: F403 - the suite
-from tests.contract.registry_contract import Bench
 from tests.kit.process import Server
+from tests.kit.registries import Bench
 from tests.kit.servers import postgres_url
 
 pytestmark = pytest.mark.contract

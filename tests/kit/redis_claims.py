@@ -9,7 +9,7 @@ import redis.asyncio
 
 from runguard_otel.claims.redis import RedisRegistry
 from runguard_otel.claims.registry import Granted, Held, Renewed
-from tests.contract.registry_contract import holder
+from tests.kit.registries import holder
 
 KEY = "rg:v1:{0123}"
 

@@ -1,67 +1,30 @@
-"""Real rtc.Room objects over a played native layer, with the reconnect guard installed."""
+"""Real rtc.Room objects over a played native layer: what is a loop, and what is none."""
 
 from __future__ import annotations
 
 import asyncio
-import pickle
 import socket
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
-from unittest import mock
 
 import pytest
-from livekit import api, rtc
+from livekit import rtc
 
-from runguard_otel.adapters.agents_v1 import room as room_adapter
 from runguard_otel.adapters.agents_v1.open_periods import OpenPeriods
 from runguard_otel.adapters.agents_v1.room import ReconnectLoopError
 from runguard_otel.adapters.agents_v1.room_events import Connection
-from runguard_otel.adapters.agents_v1.room_key import RoomKey, reason_name, room_key
-from runguard_otel.adapters.agents_v1.services import Services
-from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.demo.stage.ffi import StageServer
 from runguard_otel.errors import LoopDetectedError
-from runguard_otel.settings import Settings
-from runguard_otel.telemetry.catalogue import DISCONNECT_REASONS
 from tests.kit.recorder import MemoryRecorder
+from tests.kit.room_guard import Guarded, Reason, connect
 
 pytestmark = pytest.mark.livekit
-
-URL = "wss://stage.example"
-Reason = rtc.DisconnectReason
-
-
-class Guarded:
-    """The guard installed, with what it recorded."""
-
-    def __init__(self, tolerant: bool = False, **settings: Any) -> None:
-        self.recorder = MemoryRecorder(tolerant=tolerant)
-        self.services = Services(Settings.load(**settings), self.recorder)
-        self.patches = PatchSet(room_adapter.patches(self.services))
-
-    def __enter__(self) -> Guarded:
-        self.patches.install()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.patches.undo()
-        self.services.close()
-
-    def reconnects(self) -> list[str]:
-        return [str(e.outcome) for e in self.recorder.events if e.signature == "room_reconnect"]
 
 
 @pytest.fixture
 def server() -> Iterator[StageServer]:
+    """Nobody is in it: the same room object joins again and again."""
     with StageServer() as stage:
         yield stage
-
-
-async def connect(server: StageServer, room: str = "lobby", identity: str = "agent") -> rtc.Room:
-    made = rtc.Room()
-    await made.connect(URL, server.token(room, identity))
-    return made
 
 
 async def test_the_third_reconnect_is_refused_as_a_connect_error_without_a_request(
@@ -254,174 +217,3 @@ async def test_mode_off_counts_connects_and_nothing_else(server: StageServer) ->
     assert not guarded.recorder.events
     assert not guarded.recorder.trips
     assert guarded.recorder.count("runguard.room.connects", connect="ok") == 6
-
-
-class Job:
-    """As much of a JobContext as the guard looks at."""
-
-    def __init__(self, room: rtc.Room, fake: bool = False) -> None:
-        self.room = room
-        self.job = SimpleNamespace(id="AJ_1")
-        self.asked: list[str] = []
-        self._fake = fake
-
-    def is_fake_job(self) -> bool:
-        return self._fake
-
-    def shutdown(self, reason: str = "") -> None:
-        self.asked.append(reason)
-
-    def delete_room(self, name: str) -> None:
-        self.asked.append(f"delete {name}")
-
-
-async def loop_in_job(server: StageServer, job: Job, room: rtc.Room) -> int:
-    refused = 0
-    with mock.patch.object(room_adapter, "current_job", lambda: job):
-        for _ in range(6):
-            try:
-                await room.connect(URL, server.token("lobby", "agent"))
-                await room.disconnect()
-            except ReconnectLoopError:
-                refused += 1
-    return refused
-
-
-async def test_a_loop_on_the_jobs_own_room_asks_the_job_to_shut_down_once(
-    server: StageServer,
-) -> None:
-    with Guarded() as guarded:
-        job = Job(rtc.Room())
-        assert await loop_in_job(server, job, job.room) == 3
-    assert job.asked == ["runguard: room reconnect loop"]
-    assert [(t.action, t.subject.job_id) for t in guarded.recorder.trips] == [
-        ("shutdown_job", "AJ_1")
-    ]
-
-
-async def test_a_loop_on_another_room_leaves_the_job_alone(server: StageServer) -> None:
-    with Guarded():
-        job = Job(rtc.Room())
-        assert await loop_in_job(server, job, rtc.Room()) == 3
-    assert job.asked == []
-
-
-async def test_deleting_the_room_is_an_option_and_happens_once(server: StageServer) -> None:
-    with Guarded(room_reconnect_delete_room=True) as guarded:
-        job = Job(rtc.Room())
-        await loop_in_job(server, job, rtc.Room())
-    assert job.asked == ["delete lobby"]
-    assert guarded.recorder.trips[0].action == "delete_room"
-
-
-async def test_observe_mode_never_touches_the_job(server: StageServer) -> None:
-    with Guarded(mode="observe", room_reconnect_delete_room=True):
-        job = Job(rtc.Room())
-        assert await loop_in_job(server, job, job.room) == 0
-    assert job.asked == []
-
-
-async def test_must_not_fire_fake_jobs_are_not_looked_at(server: StageServer) -> None:
-    with Guarded() as guarded:
-        job = Job(rtc.Room(), fake=True)
-        assert await loop_in_job(server, job, job.room) == 0
-    assert guarded.recorder.events == []
-    assert guarded.recorder.count("runguard.room.connects") == 0
-
-
-async def test_must_not_fire_the_console_room_of_livekit_still_works_as_a_mock() -> None:
-    with Guarded() as guarded:
-        room = mock.create_autospec(rtc.Room, instance=True)  # as livekit-agents makes it
-        for _ in range(6):
-            await room.connect("ws://x", "y")
-    assert guarded.recorder.events == []
-
-
-async def test_a_token_that_cannot_be_read_passes_through_to_livekits_own_error(
-    server: StageServer,
-) -> None:
-    with Guarded() as guarded:
-        for _ in range(5):
-            with pytest.raises(rtc.ConnectError) as error:
-                await rtc.Room().connect(URL, "not.a.token")
-            assert not isinstance(error.value, LoopDetectedError)
-    assert guarded.recorder.trips == []
-    assert guarded.recorder.count("runguard.room.connects", connect="failed") == 5
-
-
-async def test_cancelling_a_connect_passes_and_is_counted_as_failed(server: StageServer) -> None:
-    with Guarded() as guarded, mock.patch.object(server, "request", side_effect=server_hangs):
-        task = asyncio.create_task(connect(server))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    assert guarded.recorder.count("runguard.room.connects", connect="failed") == 1
-
-
-def server_hangs(request: Any) -> Any:
-    from livekit.rtc._proto import ffi_pb2
-
-    response = ffi_pb2.FfiResponse()
-    response.connect.async_id = 1
-    return response
-
-
-async def test_a_failure_of_our_own_is_counted_and_the_connect_goes_through(
-    server: StageServer,
-) -> None:
-    with (
-        Guarded(tolerant=True) as guarded,
-        mock.patch.object(room_adapter, "room_key", side_effect=TypeError("ours")),
-        mock.patch.object(room_adapter, "reason_name", side_effect=TypeError("ours")),
-    ):
-        heard: list[int] = []
-        for _ in range(6):
-            room = rtc.Room()
-            room.on("disconnected", heard.append)
-            await room.connect(URL, server.token("lobby", "agent"))
-            await room.disconnect()
-    assert len(heard) == 6
-    assert {where for where, _ in guarded.recorder.errors} == {"Room.connect", "Room.emit"}
-
-
-async def test_a_handlers_type_error_leaves_emit_as_it_does_without_us(server: StageServer) -> None:
-    def broken(_: int) -> None:
-        raise TypeError("theirs")
-
-    with Guarded():
-        room = rtc.Room()
-        room.on("disconnected", broken)
-        with pytest.raises(TypeError, match="theirs"):
-            room.emit("disconnected", 1)
-
-
-def test_undoing_restores_room_exactly() -> None:
-    before = dict(vars(rtc.Room))
-    with Guarded():
-        assert dict(vars(rtc.Room)) != before
-    assert dict(vars(rtc.Room)) == before
-
-
-def test_the_error_survives_a_process_boundary() -> None:
-    again = pickle.loads(pickle.dumps(ReconnectLoopError("no", trip=None)))
-    assert (type(again), again.message) == (ReconnectLoopError, "no")
-
-
-def test_every_reason_of_livekit_is_a_word_of_the_catalogue() -> None:
-    assert {reason_name(number) for number in Reason.values()} <= set(DISCONNECT_REASONS)
-    assert reason_name(9999) == "unknown"
-
-
-def test_keys_ignore_scheme_case_and_path_of_the_server() -> None:
-    token = StageServer.token("lobby", "agent")
-    keys = {
-        room_key(u, token) for u in ("wss://A.example", "https://a.example/", "wss://a.example")
-    }
-    assert len(keys) == 1
-
-
-def test_a_token_without_a_room_groups_by_server_and_identity() -> None:
-    token = api.AccessToken("k", "s" * 32).with_identity("agent").to_jwt()
-    assert room_key("wss://a.example", token) == RoomKey("a.example", "?", "agent")
