@@ -22,6 +22,7 @@ _INNER: Final = (
     "_tts",
     "_wrapped_tts",
 )
+_WRAPS: Final = frozenset(_INNER)
 _DEPTH: Final = 4
 """Adapters in adapters: more than that is a circle."""
 
@@ -43,10 +44,11 @@ class Recogniser(NamedTuple):
 
 def recogniser_of(model: Any) -> Recogniser:
     """Who made the result that has just come from ``model``, an ``STT``."""
-    served = _served(model)
+    served, alone = model, True
+    if not _WRAPS.isdisjoint(getattr(model, "__dict__", ())):  # few do, and this is asked often
+        served, alone = _served(model), len(list(inner_models(model))) < 2
     switches = getattr(getattr(served, "_opts", None), "fallback", None)  # LiveKit Inference does
-    alone = not switches and len(list(inner_models(model))) < 2
-    return Recogniser(*model_names(served), alone)
+    return Recogniser(*model_names(served), alone and not switches)
 
 
 def kept_back(activity: Any, result: Any) -> bool:
