@@ -34,9 +34,6 @@ CHUNK = 16 * 1024
 """Bytes per read. The GIL is let go between reads, so this bounds (to well under 1 ms) how long the
 worker's event loop can wait for us."""
 _BEAT_SECONDS = 1.0
-_NAP_SECONDS = 0.05
-"""How long what jobs write may lie in its socket once something came. A thread that waits in
-select is woken by the next write, at the writer's cost: events of one moment pay for that once."""
 _BACKLOG = 1024
 _PREFIX = "runguard-hub-"
 _SETTLED_SECONDS = 60.0
@@ -65,7 +62,7 @@ class Hub:
         self._listener: socket.socket | None = None
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
-        self._stop = threading.Event()
+        self._stopping = False
         self._thread: threading.Thread | None = None
         self._beat = time.time()
         self.address = ""
@@ -96,7 +93,7 @@ class Hub:
 
     def stop(self, timeout: float = 2.0) -> None:
         """Read what has been written, then close. Blocks for at most ``timeout`` seconds."""
-        self._stop.set()
+        self._stopping = True
         with contextlib.suppress(OSError):
             self._wake_write.send(b"x")
         if self._thread is not None:
@@ -108,13 +105,8 @@ class Hub:
         return self._beat
 
     def _run(self) -> None:
-        busy = False
-        while not self._stop.is_set():
-            if self._turn(0.0 if busy else _BEAT_SECONDS):
-                busy = True
-            elif busy:
-                busy = False
-                self._stop.wait(_NAP_SECONDS)
+        while not self._stopping:
+            self._turn(_BEAT_SECONDS)
         deadline = time.monotonic() + 1.0
         while self._turn(0.0) and time.monotonic() < deadline:
             pass
