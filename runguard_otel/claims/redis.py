@@ -145,7 +145,7 @@ class RedisRegistry:
         """Connect and load the scripts, so that the first claim is one short round trip."""
         with self._asking():
             for script in (self._acquire, self._renew, self._release, self._abandon):
-                await self._client.script_load(script.script)
+                await _patiently(partial(self._client.script_load, script.script))
         await self._warn_of_eviction()
 
     async def _warn_of_eviction(self) -> None:
@@ -247,9 +247,10 @@ class RedisRegistry:
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask again after a timeout: people wait, and reading is harmless.
+    """Ask again after a timeout, where no call waits and asking twice is harmless.
 
-    The timeout is made for one claim before a call; among thousands of records one may exceed it.
+    The timeout is made for one claim before a call. Among thousands of records that people list one
+    may exceed it, and so may the first connection, which a busy machine makes before any call.
     """
     for _ in range(_PATIENCE):
         with suppress(TooSlow):
