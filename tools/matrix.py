@@ -37,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="*", help="only these; then no page is written")
     parser.add_argument("--check", action="store_true", help="compare the page, write nothing")
-    parser.add_argument("--jobs", type=int, default=3, help="releases at a time")
+    parser.add_argument("--jobs", type=int, default=4, help="releases at a time")
     options = parser.parse_args()
     unknown = set(options.versions) - set(releases())
     if unknown:
