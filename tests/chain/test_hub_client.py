@@ -7,40 +7,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runguard_otel.telemetry import wire
 from runguard_otel.telemetry.client import HubSink
 from runguard_otel.telemetry.hub import Hub
 from runguard_otel.telemetry.ledger import Account, Ledger
 from tests.kit.sinks import ListSink, eventually
 
 pytestmark = pytest.mark.chain
-
-SERIES = wire.encode_series("runguard.signatures", {"signature": "room_reconnect"})
-UP = wire.encode_series("runguard.guards.open", {"guard": "vad_misfire"})
-
-
-@pytest.fixture
-def sink() -> ListSink:
-    return ListSink()
-
-
-@pytest.fixture
-def hub(sink: ListSink) -> Iterator[Hub]:
-    made = Hub(sink)
-    made.start()
-    yield made
-    made.stop()
-
-
-def send(hub: Hub, data: bytes) -> None:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(hub.address)
-        connection.sendall(data)
 
 
 def test_the_client_opens_nothing_before_the_first_measurement(hub: Hub) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,9 @@ from runguard_otel.telemetry import wire
 from runguard_otel.telemetry.build import build
 from runguard_otel.telemetry.hub import Hub
 from tests.kit.sinks import ListSink, eventually
+from tests.kit.telemetry import SERIES, send
 
 pytestmark = pytest.mark.chain
-
-SERIES = wire.encode_series("runguard.signatures", {"signature": "room_reconnect"})
-UP = wire.encode_series("runguard.guards.open", {"guard": "vad_misfire"})
-
-
-@pytest.fixture
-def sink() -> ListSink:
-    return ListSink()
-
-
-@pytest.fixture
-def hub(sink: ListSink) -> Iterator[Hub]:
-    made = Hub(sink)
-    made.start()
-    yield made
-    made.stop()
-
-
-def send(hub: Hub, data: bytes) -> None:
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(hub.address)
-        connection.sendall(data)
 
 
 def test_the_socket_lies_in_a_directory_only_its_user_may_enter(hub: Hub) -> None:

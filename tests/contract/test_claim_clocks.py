@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +44,6 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
         "backend", "what happens", "expected", "measured",
     )  # fmt: skip
     yield from table.printed(request)
-
-
-@pytest.fixture
-def key() -> str:
-    return f"rg:v1:{{{uuid.uuid4().hex}}}"
 
 
 @dataclass

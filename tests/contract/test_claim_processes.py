@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import uuid
 from collections.abc import Iterator
 
 import psycopg
@@ -43,11 +42,6 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
         "backend", "what happens", "expected", "measured",
     )  # fmt: skip
     yield from table.printed(request)
-
-
-@pytest.fixture
-def key() -> str:
-    return f"rg:v1:{{{uuid.uuid4().hex}}}"
 
 
 async def test_a_killed_holders_room_is_taken_over_within_one_lease(

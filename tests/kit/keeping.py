@@ -36,6 +36,11 @@ SLACK = 0.4
 """What a loaded machine may add, in seconds."""
 
 
+@pytest.fixture
+def key() -> str:
+    return f"rg:v1:{{{uuid.uuid4().hex}}}"
+
+
 @pytest.fixture(params=["redis", "psycopg", "dynalite"])
 def process_backend(request: pytest.FixtureRequest) -> tuple[str, str, Timing]:
     """Name, URL and timing of a backend that stays up."""

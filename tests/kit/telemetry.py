@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -17,9 +18,34 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.sdk.trace import TracerProvider
 
 from runguard_otel.settings import Settings
+from runguard_otel.telemetry import wire
 from runguard_otel.telemetry.build import Telemetry, build
 from runguard_otel.telemetry.catalogue import METRICS, Kind
+from runguard_otel.telemetry.hub import Hub
 from tests.kit.ports import free_port
+from tests.kit.sinks import ListSink
+
+SERIES = wire.encode_series("runguard.signatures", {"signature": "room_reconnect"})
+UP = wire.encode_series("runguard.guards.open", {"guard": "vad_misfire"})
+
+
+@pytest.fixture
+def sink() -> ListSink:
+    return ListSink()
+
+
+@pytest.fixture
+def hub(sink: ListSink) -> Iterator[Hub]:
+    made = Hub(sink)
+    made.start()
+    yield made
+    made.stop()
+
+
+def send(hub: Hub, data: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(hub.address)
+        connection.sendall(data)
 
 
 @pytest.fixture
