@@ -78,7 +78,7 @@ async def test_connect_is_a_real_job_and_the_next_one_need_not_wait_for_its_leas
             counts = await scrape(port)
             assert total(counts, "runguard_jobs") == 1
             assert total(counts, "runguard_signatures_total", signature="job_claim:acquired") == 1
-            # LiveKit ignores Ctrl+C for the moment in which it starts a process, here the next spare.
+            # LiveKit ignores Ctrl+C for as long as it starts a process, here the next spare one.
             await run.until(lambda: run.said("process initialized") == 2)
             assert await run.end(signal.SIGINT) == 1  # LiveKit's word for it
         async with running(tmp_path / "second", *command, **settings) as run:
