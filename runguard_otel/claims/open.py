@@ -32,7 +32,7 @@ _NETWORKED = {
 SCHEMES = ("memory", "sqlite", *_NETWORKED)
 _HEAVY = {
     "redis": ("runguard_otel.claims.redis_client",),
-    "postgres": ("psycopg", "psycopg_pool"),
+    "postgres": ("psycopg",),
     "asyncpg": ("asyncpg",),
     "dynamodb": ("aiobotocore.session",),
 }

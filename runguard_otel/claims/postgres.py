@@ -195,15 +195,19 @@ class PostgresRegistry:
         return f"PostgresRegistry({redact_url(self._url)!r})"
 
     async def _fetch(self, statement: str, *args: object) -> list[Row]:
-        await self.open()
+        await self._prepare()
         with asking(self._driver, self._url):
             return await self._driver.fetch(statement, *args)
 
     async def open(self) -> None:
         """See the protocol. Creates the table if it is missing and this user may."""
+        with asking(self._driver, self._url):
+            await self._driver.open()
+        await self._prepare()
+
+    async def _prepare(self) -> None:
         if not self._prepared:
             with asking(self._driver, self._url):
-                await self._driver.open()
                 await prepare(self._driver, TABLE)
             self._prepared = True
 
@@ -250,4 +254,4 @@ class PostgresRegistry:
     async def aclose(self) -> None:
         """See the protocol. A pool that was given to us stays open."""
         self._prepared = False
-        await self._driver.close()
+        self._driver.close()

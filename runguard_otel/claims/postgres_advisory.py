@@ -122,7 +122,7 @@ class PostgresAdvisoryRegistry:
                     pid = await self._direct(session)
                     await prepare(self._driver, TABLE)
                 except BaseException:
-                    await session.close()
+                    session.close()
                     raise
             self._session, self._pid = session, pid
         return self._session
@@ -143,7 +143,7 @@ class PostgresAdvisoryRegistry:
         except asyncio.TimeoutError:
             raise RegistryUnavailable(_POOLED) from None
         finally:
-            await other.close()
+            other.close()
         return int(first[0])
 
     async def _fetch(self, statement: str, *args: object) -> list[Row]:
@@ -153,19 +153,19 @@ class PostgresAdvisoryRegistry:
                 return await session.fetch(statement, *args)
         except (RegistryUnavailable, asyncio.CancelledError):
             # Whatever happened to it: without this connection there are no locks.
-            await self._drop()
+            self._drop()
             raise
 
-    async def _drop(self) -> None:
+    def _drop(self) -> None:
         session, self._session = self._session, None
         self._ours.clear()
         if session is not None:
-            await session.close()
+            session.close()
 
     async def _lock(self, key: str) -> bool:
         ((got, pid),) = await self._fetch(_LOCK, lock_id(key))
         if pid != self._pid:
-            await self._drop()
+            self._drop()
             raise RegistryUnavailable(_POOLED)
         return bool(got)
 
@@ -194,7 +194,7 @@ class PostgresAdvisoryRegistry:
     async def _touch(self, key: str, token: int, who: Holder) -> bool:
         for (pid,) in await self._fetch(_TOUCH, key, token, who.instance):
             if pid != self._pid:
-                await self._drop()
+                self._drop()
                 raise RegistryUnavailable(_POOLED)
             return True
         return False
@@ -253,8 +253,8 @@ class PostgresAdvisoryRegistry:
     async def aclose(self) -> None:
         """See the protocol. Ends every claim of this registry."""
         async with self._turn:
-            await self._drop()
-            await self._driver.close()
+            self._drop()
+            self._driver.close()
 
 
 def _identity(who: Holder) -> tuple[str, str]:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from runguard_otel.claims.postgres_driver import (
-    CONNECT_SECONDS,
-    CONNECTIONS,
-    POOL_SECONDS,
-    Row,
-    Session,
-)
+from runguard_otel.claims.postgres_connections import Connections
+from runguard_otel.claims.postgres_driver import CONNECT_SECONDS, POOL_SECONDS, Row, Session
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,7 +17,9 @@ __all__ = ["AsyncpgDriver"]
 class AsyncpgSession:
     """One asyncpg connection."""
 
-    def __init__(self, conn: asyncpg.Connection[Any]) -> None:
+    def __init__(
+        self, conn: asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
+    ) -> None:
         self._conn = conn
 
     async def fetch(self, statement: str, *args: object) -> list[Row]:
@@ -35,13 +30,17 @@ class AsyncpgSession:
             self._conn.terminate()
             raise
 
-    async def close(self) -> None:
+    def alive(self) -> bool:
+        """See :class:`Session`."""
+        return not self._conn.is_closed()
+
+    def close(self) -> None:
         """See :class:`Session`."""
         self._conn.terminate()
 
 
 class AsyncpgDriver:
-    """asyncpg; a small pool of its own unless one is given."""
+    """asyncpg; connections of its own unless a pool is given."""
 
     def __init__(self, url: str, pool: asyncpg.Pool[Any] | None = None) -> None:
         import asyncpg
@@ -54,40 +53,27 @@ class AsyncpgDriver:
             asyncio.TimeoutError,
         )
         self._url = url
-        self._given = pool
-        self._pool = pool
-        self._opening = asyncio.Lock()
         self._options: dict[str, Any] = {
             "statement_cache_size": 0,
             "timeout": CONNECT_SECONDS,
             "server_settings": {"application_name": "runguard-otel"},
         }
+        self._pool = pool
+        self._own = Connections(self.connect)
 
     async def open(self) -> None:
         """See :class:`Driver`."""
-        import asyncpg
-
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url, min_size=1, max_size=CONNECTIONS, reset=_no_reset, **self._options
-                )
+        if self._pool is None:
+            async with self._own.one(CONNECT_SECONDS):
+                pass
 
     async def fetch(self, statement: str, *args: object) -> list[Row]:
         """See :class:`Driver`."""
-        if self._pool is None:
-            await self.open()
-        assert self._pool is not None
-        async with self._connection(self._pool) as conn:
-            return await AsyncpgSession(conn).fetch(statement, *args)
-
-    @asynccontextmanager
-    async def _connection(self, pool: asyncpg.Pool[Any]) -> AsyncIterator[Any]:
-        conn = await pool.acquire(timeout=POOL_SECONDS)
-        try:
-            yield conn
-        finally:
-            await pool.release(conn)
+        if self._pool is not None:
+            async with self._pool.acquire(timeout=POOL_SECONDS) as conn:
+                return await AsyncpgSession(conn).fetch(statement, *args)
+        async with self._own.one(POOL_SECONDS) as session:
+            return await session.fetch(statement, *args)
 
     async def connect(self) -> Session:
         """See :class:`Driver`."""
@@ -95,12 +81,7 @@ class AsyncpgDriver:
 
         return AsyncpgSession(await asyncpg.connect(self._url, **self._options))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """See :class:`Driver`."""
-        if self._pool is not None and self._pool is not self._given:
-            pool, self._pool = self._pool, None
-            pool.terminate()
-
-
-async def _no_reset(_: object) -> None:
-    """Our statements leave nothing behind in a session, so returning one costs no round trip."""
+        self._own.close()
+        self._own = Connections(self.connect)

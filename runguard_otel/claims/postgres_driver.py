@@ -2,7 +2,7 @@
 
 Both drivers answer a cancellation by asking the server to cancel the statement and waiting for it.
 From a server that hangs no answer comes, so the keeper's bound of 250 ms would not hold. Here a
-cancelled statement costs its connection instead: the socket is shut and the pool opens another.
+cancelled statement costs its connection instead: the socket is shut and another one is opened.
 
 Statements use ``$1`` placeholders, and none is prepared by name, so a transaction pooler may stand
 in between.
@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from runguard_otel.errors import SettingsError
 
 __all__ = [
-    "CONNECTIONS",
     "CONNECT_SECONDS",
     "POOL_SECONDS",
     "Driver",
@@ -27,10 +26,9 @@ __all__ = [
 ]
 
 Row = tuple[Any, ...]
-CONNECTIONS = 4
 CONNECT_SECONDS = 2
 POOL_SECONDS = 0.2
-"""How long to wait for a free connection."""
+"""How long a statement waits for a connection, less than a claim's 250 ms."""
 OWN_OPTIONS = ("mode", "driver")
 
 
@@ -40,7 +38,10 @@ class Session(Protocol):
     async def fetch(self, statement: str, *args: object) -> list[Row]:
         """Run one statement; all rows it returns."""
 
-    async def close(self) -> None:
+    def alive(self) -> bool:
+        """Whether it can be used, as far as is known without asking the server."""
+
+    def close(self) -> None:
         """Close it without waiting for the server."""
 
 
@@ -51,15 +52,15 @@ class Driver(Protocol):
     """What it raises when the server cannot be asked or says no."""
 
     async def open(self) -> None:
-        """Connect."""
+        """Connect ahead of the first statement, with more patience than that has."""
 
     async def fetch(self, statement: str, *args: object) -> list[Row]:
         """Run one statement on any connection, as a transaction of its own."""
 
     async def connect(self) -> Session:
-        """A connection outside the pool."""
+        """A connection of the caller's own."""
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Give everything back that is ours."""
 
 

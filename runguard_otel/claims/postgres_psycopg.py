@@ -8,13 +8,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from runguard_otel.claims.postgres_driver import (
-    CONNECT_SECONDS,
-    CONNECTIONS,
-    POOL_SECONDS,
-    Row,
-    Session,
-)
+from runguard_otel.claims.postgres_connections import Connections
+from runguard_otel.claims.postgres_driver import CONNECT_SECONDS, POOL_SECONDS, Row, Session
 
 if TYPE_CHECKING:
     import psycopg
@@ -50,21 +45,6 @@ def _shut(conn: psycopg.AsyncConnection[Any]) -> None:
         twin.shutdown(socket.SHUT_RDWR)
 
 
-async def _check(conn: psycopg.AsyncConnection[Any]) -> None:
-    """Refuse a pooled connection that the server has closed meanwhile, without a round trip.
-
-    Raises:
-        psycopg.OperationalError: The pool's sign to take another one.
-    """
-    from psycopg import OperationalError
-
-    with socket.socket(fileno=os.dup(conn.fileno())) as twin:
-        twin.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            if twin.recv(1, socket.MSG_PEEK) == b"":
-                raise OperationalError("the server closed an idle connection")
-
-
 class PsycopgSession:
     """One psycopg connection in autocommit."""
 
@@ -75,25 +55,39 @@ class PsycopgSession:
         """See :class:`Session`."""
         return await _psycopg_fetch(self._conn, statement, args)
 
-    async def close(self) -> None:
+    def alive(self) -> bool:
+        """See :class:`Session`. A socket that the server has closed has an end to read."""
+        if self._conn.closed:
+            return False
+        with socket.socket(fileno=os.dup(self._conn.fileno())) as twin:
+            twin.setblocking(False)
+            try:
+                return twin.recv(1, socket.MSG_PEEK) != b""
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+
+    def close(self) -> None:
         """See :class:`Session`."""
-        await self._conn.close()
+        self._conn.pgconn.finish()
 
 
 class PsycopgDriver:
-    """psycopg 3; a small pool of its own unless one is given."""
+    """psycopg 3; connections of its own unless a pool is given."""
 
     def __init__(self, url: str, pool: AsyncConnectionPool[Any] | None = None) -> None:
         import psycopg
-        import psycopg_pool
 
-        self.errors: tuple[type[BaseException], ...] = (
-            psycopg.Error,
-            psycopg_pool.PoolTimeout,
-            psycopg_pool.PoolClosed,
-            psycopg_pool.TooManyRequests,
-            OSError,
-        )
+        self.errors: tuple[type[BaseException], ...] = (psycopg.Error, OSError)
+        if pool is not None:
+            import psycopg_pool
+
+            self.errors += (
+                psycopg_pool.PoolTimeout,
+                psycopg_pool.PoolClosed,
+                psycopg_pool.TooManyRequests,
+            )
         self._url = url
         self._options: dict[str, Any] = {
             "autocommit": True,
@@ -105,34 +99,22 @@ class PsycopgDriver:
             "keepalives_count": 2,
             "application_name": "runguard-otel",
         }
-        self._given = pool
         self._pool = pool
+        self._own = Connections(self.connect)
 
     async def open(self) -> None:
         """See :class:`Driver`."""
-        from psycopg_pool import AsyncConnectionPool
-
         if self._pool is None:
-            pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
-                self._url,
-                kwargs=self._options,
-                min_size=1,
-                max_size=CONNECTIONS,
-                timeout=POOL_SECONDS,
-                reconnect_timeout=5,
-                name="runguard-claims",
-                check=_check,
-                open=False,
-            )
-            self._pool = pool
-            await pool.open()
+            async with self._own.one(CONNECT_SECONDS):
+                pass
 
     async def fetch(self, statement: str, *args: object) -> list[Row]:
         """See :class:`Driver`."""
-        await self.open()
-        assert self._pool is not None
-        async with self._pool.connection() as conn:
-            return await _psycopg_fetch(conn, statement, args)
+        if self._pool is not None:
+            async with self._pool.connection() as conn:
+                return await _psycopg_fetch(conn, statement, args)
+        async with self._own.one(POOL_SECONDS) as session:
+            return await session.fetch(statement, *args)
 
     async def connect(self) -> Session:
         """See :class:`Driver`."""
@@ -140,8 +122,7 @@ class PsycopgDriver:
 
         return PsycopgSession(await psycopg.AsyncConnection.connect(self._url, **self._options))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """See :class:`Driver`."""
-        if self._pool is not None and self._pool is not self._given:
-            pool, self._pool = self._pool, None
-            await pool.close(timeout=1)
+        self._own.close()
+        self._own = Connections(self.connect)

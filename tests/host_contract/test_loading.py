@@ -40,7 +40,7 @@ print("more:", *sorted(more - {"runguard_otel", "encodings"}))
     ("url", "client", "said"),
     [
         ("redis://h:6379", "redis.asyncio.client", "more:"),
-        ("postgresql://h/d", "psycopg_pool", "more:"),
+        ("postgresql://h/d", "psycopg", "more:"),
         ("postgresql://h/d?driver=asyncpg", "asyncpg", "more:"),
         ("dynamodb://t?region=r", "aiobotocore.session", "more:"),
         ("", "", "more:"),

@@ -42,6 +42,7 @@ class FaultProxy:
         self.target = target
         self.port = 0
         self.swallowed = 0
+        self.accepted = 0
         self._fault = Fault.NONE
         self._after = 0
         self._struck = False
@@ -88,6 +89,7 @@ class FaultProxy:
             await asyncio.wait(self._tasks, timeout=5)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
