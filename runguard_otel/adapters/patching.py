@@ -9,14 +9,15 @@ otherwise leaves a wrapper that calls straight through.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Patch", "PatchReport", "PatchSet", "Wrapper", "lacking"]
+__all__ = ["Patch", "PatchReport", "PatchSet", "Wrapper", "collect"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -54,13 +55,25 @@ class Patch(NamedTuple):
         return f"{self.owner.__name__}.{self.attribute}"
 
 
-def lacking(guard: str, error: ImportError | AttributeError) -> Patch:
-    """A patch whose owner does not exist in this release of the host; it is reported as missing.
+def collect(modules: Mapping[str, str], services: object) -> list[Patch]:
+    """The patches of modules, in that order. One that fails costs its guard and spares the others.
 
     Args:
-        guard: Which guard needs it.
-        error: What looking for the owner raised.
+        modules: Full names of modules with a function ``patches(services)``, each with the guard
+            that is lost when it does not find its classes in this release of the host.
+        services: What those functions take.
     """
+    table: list[Patch] = []
+    for name, guard in modules.items():
+        try:
+            table += importlib.import_module(name).patches(services)
+        except (ImportError, AttributeError) as error:
+            table.append(_lacking(guard, error))
+    return table
+
+
+def _lacking(guard: str, error: ImportError | AttributeError) -> Patch:
+    """A patch whose owner does not exist in this release of the host; it is reported as missing."""
     logger.debug("%s finds nothing to patch", guard, exc_info=error)
     quoted = re.findall(r"'([^']+)'", str(error))
     what = quoted[-1 if isinstance(error, AttributeError) else 0] if quoted else str(error)

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.livekit, pytest.mark.timeout(60)]
 
 reloads = pytest.mark.skipif(
     not hasattr(importlib.import_module("livekit.agents.cli.watcher"), "WatchServer"),
-    reason="since 1.5 `lk agent dev` starts workers, see tests/chain/test_dispatch_reload.py",
+    reason="since 1.6 `lk agent dev` starts workers, see tests/chain/test_dispatch_reload.py",
 )
 
 

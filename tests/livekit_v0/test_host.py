@@ -52,6 +52,15 @@ def test_instrument_and_uninstrument_work_and_every_guard_is_in_place() -> None:
     assert not hasattr(pipeline.VoicePipelineAgent._validate_reply_if_possible, MARK)
 
 
+def test_without_one_class_the_other_guards_are_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent: Any = importlib.import_module("livekit.agents.pipeline.human_input")
+    monkeypatch.delattr(agent, "HumanInput")
+    with Guarded() as guarded:
+        states = {(r.guard, r.state) for r in guarded.patches.reports}
+    assert ("vad_misfire", "missing") in states
+    assert ("room_reconnect", "installed") in states and ("job_dispatch", "installed") in states
+
+
 async def test_an_agent_that_runs_when_we_leave_is_stock_again() -> None:
     with Guarded() as guarded:
         async with voice_call() as call:

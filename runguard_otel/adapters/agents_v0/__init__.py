@@ -25,7 +25,7 @@ Module                  Touches                                     For
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from runguard_otel.adapters.agents_v1.services import Services
@@ -34,10 +34,21 @@ if TYPE_CHECKING:
 __all__ = ["patches"]
 
 
+_ADAPTERS = __name__.rpartition(".")[0]
+_MODULES: Final = {
+    "agents_v1.hub": "telemetry",
+    "agents_v0.usage": "telemetry",
+    "agents_v1.room": "room_reconnect",
+    "agents_v0.tracks": "track_subscribe",
+    "agents_v1.streams": "telemetry",
+    "agents_v0.speech": "vad_misfire",
+    "agents_v1.dispatch": "job_dispatch",
+}
+"""In the order of installation, each with the guard that is lost without it."""
+
+
 def patches(services: Services) -> list[Patch]:
     """Every patch of this adapter, in the order of installation; see ``agents_v1.patches``."""
-    from runguard_otel.adapters.agents_v0 import speech, tracks, usage
-    from runguard_otel.adapters.agents_v1 import dispatch, hub, room, streams
+    from runguard_otel.adapters.patching import collect
 
-    modules = (hub, usage, room, tracks, streams, speech, dispatch)
-    return [row for module in modules for row in module.patches(services)]
+    return collect({f"{_ADAPTERS}.{name}": guard for name, guard in _MODULES.items()}, services)

@@ -25,7 +25,6 @@ release. ``context`` asks the host questions, ``services`` is what all modules s
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -50,15 +49,8 @@ def patches(services: Services) -> list[Patch]:
     """Every patch of this adapter, in the order of installation.
 
     The order matters where two rows wrap the same method: the later one runs first. ``usage``
-    stands before ``room`` so that a refused connect never counts as a connection. A module that
-    does not find its classes in this release costs one guard and spares the others.
+    stands before ``room`` so that a refused connect never counts as a connection.
     """
-    from runguard_otel.adapters.patching import lacking
+    from runguard_otel.adapters.patching import collect
 
-    table: list[Patch] = []
-    for name, guard in _MODULES.items():
-        try:
-            table += importlib.import_module(f"{__name__}.{name}").patches(services)
-        except (ImportError, AttributeError) as error:
-            table.append(lacking(guard, error))
-    return table
+    return collect({f"{__name__}.{name}": guard for name, guard in _MODULES.items()}, services)
