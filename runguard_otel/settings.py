@@ -44,7 +44,10 @@ class Settings(BaseModel):
         3, ge=2, le=1000, description="Reconnects of one room within the window that are a loop."
     )
     room_reconnect_window_seconds: float = Field(
-        60, gt=0, description="Window of the reconnect guard, in seconds; as much quiet re-arms it."
+        60,
+        gt=0,
+        description="Window of the reconnect guard, in seconds; open, it lets one attempt per "
+        "window through, and as much quiet re-arms it.",
     )
     room_reconnect_delete_room: bool = Field(
         False, description="On a trip also delete the room. Ends the call for everyone."

@@ -71,6 +71,26 @@ async def test_refused_attempts_share_one_trip_and_one_open_guard(server: StageS
     assert guarded.recorder.open_guards == {"room_reconnect": 0}, "uninstrument closes the gauge"
 
 
+async def test_must_not_lock_out_who_retries_with_a_pause_after_a_short_outage(
+    server: StageServer,
+) -> None:
+    """His pauses are shorter than the window, so there is never a quiet one."""
+    with Guarded(room_reconnect_window_seconds=0.2) as guarded:
+        for _ in range(3):
+            await connect(server)
+        refused = 0
+        for _ in range(100):
+            try:
+                await connect(server)
+                break
+            except ReconnectLoopError:
+                refused += 1
+            await asyncio.sleep(0.02)
+        assert 2 <= refused < 100
+        assert guarded.reconnects() == ["allowed", "allowed", *["refused"] * refused, "allowed"]
+        assert len(guarded.recorder.trips) == 1
+
+
 async def test_a_quiet_window_rearms_the_guard_and_closes_the_gauge(server: StageServer) -> None:
     with Guarded(room_reconnect_window_seconds=0.2) as guarded:
         for _ in range(3):

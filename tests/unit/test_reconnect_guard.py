@@ -57,13 +57,47 @@ def test_refused_attempts_carry_the_same_trip_and_keep_the_guard_open(clock: Clo
     guard = RoomReconnectGuard("support-42", max_reconnects_per_window=2, clock=clock)
     guard.check()
     trips = []
-    for _ in range(5):
-        clock.now += 59
+    for gap in (59, 30, 29):
+        clock.now += gap
         with pytest.raises(LoopDetectedError) as error:
             guard.check()
         trips.append(error.value.trip)
     assert trips[0] is not None
     assert all(trip is trips[0] for trip in trips)
+
+
+@pytest.mark.parametrize(("pause", "passed"), [(0.5, 5), (7, 4), (30, 5), (59, 2)])
+def test_an_endless_loop_gets_one_attempt_per_window_and_one_trip(
+    clock: Clock, pause: float, passed: int
+) -> None:
+    """Five windows after the trip: whoever retries with a pause comes in when the fault is over."""
+    policy = ReconnectPolicy(limit=2, clock=clock)
+    connect(policy)
+    connect(policy)
+    tripped = connect(policy)
+    assert tripped.trip is not None
+    end, allowed = clock.now + 301, 0
+    while clock.now + pause <= end:
+        clock.now += pause
+        decision = connect(policy)
+        assert decision.open
+        assert decision.trip is None
+        allowed += decision.verdict is Verdict.ALLOW
+    assert allowed == passed
+
+
+def test_an_attempt_that_was_let_through_and_holds_re_arms_the_guard(clock: Clock) -> None:
+    policy = ReconnectPolicy(limit=2, clock=clock)
+    for _ in range(3):
+        connect(policy)
+    for _ in range(2):  # the server is away for a minute
+        clock.now += 30
+        last = connect(policy)
+    assert last.verdict is Verdict.ALLOW
+    clock.now += 59
+    assert policy.open
+    clock.now += 1
+    assert not policy.open
 
 
 def test_a_quiet_window_rearms_the_guard_and_the_next_loop_is_a_new_trip(clock: Clock) -> None:
@@ -167,16 +201,22 @@ def test_check_agrees_with_a_recount_of_all_times(gaps: list[int], limit: int) -
     clock = Clock()
     guard = RoomReconnectGuard("r", limit, 60, clock=clock)
     counted: list[float] = []
-    last, is_open = -1e9, False
+    last, passed, is_open = -1e9, -1e9, False
     for gap in gaps:
         clock.now += gap
         if is_open and clock.now - last >= 60:
             is_open, counted = False, []
+        was_open = is_open
         if not is_open:
             counted.append(clock.now)
             is_open = sum(clock.now - t < 60 for t in counted) >= limit
         last = clock.now
-        if is_open:
+        if not was_open:
+            passed = clock.now
+        probes = was_open and clock.now - passed >= 60
+        if probes:
+            passed = clock.now
+        if is_open and not probes:
             with pytest.raises(LoopDetectedError):
                 guard.check()
         else:

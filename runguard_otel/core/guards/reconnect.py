@@ -36,8 +36,10 @@ class ReconnectPolicy:
       on purpose: the same reason three times in five windows is what the count is for, and without
       the count's window three ordinary drops of a long call would end it.
 
-    While open every attempt is refused and keeps it open; a window without attempts re-arms it.
-    Not thread-safe: its owner holds a lock.
+    While open it lets one attempt per window through, to find out whether the fault is over, and
+    refuses the others: an application that retries with a pause shorter than the window would
+    else stay outside after the shortest outage. Every attempt keeps it open; a window without any
+    re-arms it. Not thread-safe: its owner holds a lock.
 
     Args:
         limit: How many reconnects within the window trip, >= 1.
@@ -54,6 +56,7 @@ class ReconnectPolicy:
         "_cycles",
         "_last",
         "_limit",
+        "_passed",
         "_reason",
         "_recent",
         "_window",
@@ -70,6 +73,7 @@ class ReconnectPolicy:
         self._cycles: LoopDetector | None = None  # most keys never reconnect: made on first use
         self._recent: list[tuple[float, str]] = []
         self._last: float | None = None
+        self._passed = 0.0
         self._reason = ""
         self.trip: Trip | None = None
         """The trip of the open period, if the guard has ever opened."""
@@ -116,11 +120,15 @@ class ReconnectPolicy:
         self._recent = [*self._recent[1 - _EVIDENCE :], (now, reason)]
         if self._breaker.is_open(now):
             self._breaker.bad(now)
-            return Decision(Verdict.REFUSE, ROOM_RECONNECT, open=True)
+            if now - self._passed < self._window.window_seconds:
+                return Decision(Verdict.REFUSE, ROOM_RECONNECT, open=True)
+            self._passed = now
+            return Decision(Verdict.ALLOW, ROOM_RECONNECT, open=True)
         found = self._judge(now, reason)
         if found is None:
             return Decision(Verdict.ALLOW, ROOM_RECONNECT)
         self._breaker.open(now)
+        self._passed = now
         count, window, threshold = found
         evidence = tuple(Evidence(ROOM_RECONNECT, now - at, why) for at, why in self._recent)
         self.trip = Trip(
@@ -174,7 +182,8 @@ class RoomReconnectGuard:
     """Stops the application's own reconnect loop; needs neither ``instrument()`` nor LiveKit.
 
     Call :meth:`check` before every reconnect. The limit is reached by the
-    ``max_reconnects_per_window``-th reconnect within the window; a window without any re-arms it.
+    ``max_reconnects_per_window``-th reconnect within the window. From then on one per window is let
+    through, to find out whether the fault is over; a window without any re-arms the guard.
 
     Args:
         room_name: Names the loop in the error: ``room_reconnect:<room_name>``.
@@ -209,8 +218,8 @@ class RoomReconnectGuard:
         """Count one reconnect.
 
         Raises:
-            LoopDetectedError: If it is one too many, and for every further one until a window has
-                passed without any. All of them carry the same trip.
+            LoopDetectedError: If it is one too many, and for every further one but one per window,
+                until a window has passed without any. All of them carry the same trip.
         """
         with self._lock:
             decision = self._policy.on_reconnect(self._subject, Mode.ENFORCE, "refuse_connect")
