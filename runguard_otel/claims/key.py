@@ -38,11 +38,16 @@ def normal_host(url: str) -> str:
 
 
 def claim_key(job: JobFacts) -> str:
-    """``rg:v1:{<32 hex>}``: 128 bits of blake2b over the length-prefixed parts of the key.
+    """``rg:v1:{<32 hex>}:<room sid>``: 128 bits of blake2b over the parts, each with its length.
 
     Length prefixes keep ``("ab", "c")`` and ``("a", "bc")`` apart. The braces make the hash the
     hash tag of Redis Cluster. A job per publisher or participant is one claim per participant; all
     other job types are one claim per room and agent name.
+
+    A room that ended and was opened anew under its old name is another room: what still winds down
+    in the old one, say a summary that takes minutes, must not keep a job out of the new one. The
+    room's sid tells them apart. It names nobody, so it stands there in clear, and who knows only
+    the name finds its claims by the part before it.
 
     Args:
         job: The job that wants to serve a room.
@@ -61,4 +66,5 @@ def claim_key(job: JobFacts) -> str:
         data = part.encode()
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
-    return f"{PREFIX}{{{digest.hexdigest()}}}"
+    sid = re.sub(r"[^A-Za-z0-9_-]", "", job.room_sid)
+    return f"{PREFIX}{{{digest.hexdigest()}}}" + (f":{sid}" if sid else "")

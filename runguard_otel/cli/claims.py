@@ -64,9 +64,9 @@ def show(
     participant: str = _PARTICIPANT,
     as_json: bool = _JSON,
 ) -> None:
-    """The claim on one room; exits with 1 if nobody has ever claimed it."""
+    """The claims on one room, one for each of its lives; exits with 1 if nobody ever claimed it."""
     wanted = _key(room, key, host, agent_name, job_type, participant)
-    _print(_found(url, wanted), as_json)
+    _print(_found(url, wanted, exactly=bool(key)), as_json)
 
 
 @app.command("release")
@@ -86,17 +86,21 @@ def release(
     was faster. Only the claim as shown is released: one that changes meanwhile is left alone.
     """
     wanted = _key(room, key, host, agent_name, job_type, participant)
-    (record,) = _found(url, wanted)
-    if record.state == "released":
+    found = _found(url, wanted, exactly=bool(key))
+    held = [record for record in found if record.state != "released"]
+    if not held:
         typer.echo("already released; nothing to do")
         return
-    _print([record], as_json=False)
+    _print(held, as_json=False)
+    if len(held) > 1:
+        _fail("a room of that name was opened more than once; say which with --key")
+    (record,) = held
     if not yes:
         typer.confirm("Release this claim?", abort=True)
     who = Holder(record.job_id, record.instance, record.worker)
-    if not _ask(url, lambda registry: registry.release(wanted, who, record.token)):
+    if not _ask(url, lambda registry: registry.release(record.key, who, record.token)):
         _fail("it changed hands or was released meanwhile; look again with `claims show`")
-    typer.echo(f"released {wanted}, token {record.token}")
+    typer.echo(f"released {record.key}, token {record.token}")
 
 
 @app.command("init")
@@ -140,8 +144,13 @@ def _key(room: str, key: str, host: str, agent_name: str, job_type: str, partici
     )
 
 
-def _found(url: str, key: str) -> list[ClaimRecord]:
-    records = _ask(url, lambda registry: registry.inspect(key))
+def _found(url: str, key: str, *, exactly: bool) -> list[ClaimRecord]:
+    """The record of a key; or of a room's key without its sid, one for each time it was opened."""
+    if exactly:
+        records = _ask(url, lambda registry: registry.inspect(key))
+    else:
+        everything = _ask(url, lambda registry: registry.inspect())
+        records = [r for r in everything if r.key == key or r.key.startswith(f"{key}:")]
     if not records:
         _fail(
             f"no claim on {key}. The key depends on the LiveKit host, agent name, job type and "

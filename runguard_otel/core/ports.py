@@ -176,6 +176,7 @@ class JobFacts:
         participant: Identity of the participant that a job per participant is for.
         job_id: LiveKit's job id; not part of the key.
         namespace: Keeps deployments that share a registry apart.
+        room_sid: LiveKit's id of this life of the room; ``""`` if unknown.
     """
 
     host: str
@@ -185,6 +186,7 @@ class JobFacts:
     participant: str
     job_id: str
     namespace: str = ""
+    room_sid: str = ""
 
 
 class ClaimEvent(NamedTuple):

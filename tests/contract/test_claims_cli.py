@@ -45,13 +45,13 @@ def run(*words: str, answer: str | None = None) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def claim(url: str, room: str) -> Granted:
+def claim(url: str, room: str, sid: str = "") -> Granted:
     from runguard_otel.claims.open import open_registry
     from runguard_otel.settings import Settings
 
     async def take(registry: ClaimRegistry) -> Granted:
         await registry.open()
-        key = claim_key(JobFacts(HOST, room, "", "JT_ROOM", "", ""))
+        key = claim_key(JobFacts(HOST, room, "", "JT_ROOM", "", "", room_sid=sid))
         answer = await registry.acquire(key, Holder("AJ_one", "instance", "worker-uuid"), 60)
         await registry.aclose()
         assert isinstance(answer, Granted)
@@ -61,9 +61,10 @@ def claim(url: str, room: str) -> Granted:
 
 
 def test_an_operator_finds_a_claim_by_room_name_and_releases_it(url: str, room: str) -> None:
-    granted = claim(url, room)
+    granted = claim(url, room, "RM_one")
     status, out = run("show", room, "--url", url)
     assert status == 0
+    assert ":RM_one" in out
     assert "AJ_one" in out and str(granted.token) in out
     assert room not in out  # only the hash is shown
 
@@ -77,6 +78,18 @@ def test_an_operator_finds_a_claim_by_room_name_and_releases_it(url: str, room: 
     (shown,) = json.loads(run("show", room, "--url", url, "--json")[1])
     assert (shown["state"], shown["token"]) == ("released", granted.token)
     assert "nothing to do" in run("release", room, "--url", url, "--yes")[1]
+
+
+def test_of_a_room_that_was_opened_twice_the_operator_says_which(url: str, room: str) -> None:
+    claim(url, room, "RM_one")
+    claim(url, room, "RM_two")
+    shown = json.loads(run("show", room, "--url", url, "--json")[1])
+    assert sorted(row["key"][-7:] for row in shown) == [":RM_one", ":RM_two"]
+    status, out = run("release", room, "--url", url, "--yes")
+    assert status == 1
+    assert "say which with --key" in out and "RM_one" in out and "RM_two" in out
+    assert run("release", "--key", shown[0]["key"], "--url", url, "--yes")[0] == 0
+    assert run("release", room, "--url", url, "--yes")[0] == 0, "one is left"
 
 
 def test_list_shows_held_claims_and_all_on_request(url: str, room: str) -> None:

@@ -96,8 +96,10 @@ class Context:
             await callback("over")
 
 
-def job(job_id: str, room: str = "room-a", agent_name: str = "") -> agent.Job:
-    return agent.Job(id=job_id, agent_name=agent_name, room=models.Room(name=room, sid="RM_1"))
+def job(
+    job_id: str, room: str = "room-a", agent_name: str = "", room_sid: str = "RM_1"
+) -> agent.Job:
+    return agent.Job(id=job_id, agent_name=agent_name, room=models.Room(name=room, sid=room_sid))
 
 
 async def run_job(context: Context) -> list[int]:

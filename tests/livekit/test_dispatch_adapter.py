@@ -48,6 +48,14 @@ async def test_another_agent_name_is_none_of_our_business(rival: Context, proces
     assert process.answers == ["accepted"]
 
 
+async def test_a_room_opened_anew_under_its_old_name_is_another_room(
+    rival: Context, process: Process
+) -> None:
+    """Its last job may wind down for minutes: must not keep the next call without an agent."""
+    await process.request(job("AJ_2", room_sid="RM_2")).accept()
+    assert process.answers == ["accepted"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("no process"), asyncio.CancelledError()])
 async def test_an_accept_that_fails_releases_and_passes_the_error_unchanged(
     process: Process, store: MemoryStore, error: BaseException

@@ -26,6 +26,12 @@ def test_the_key_is_a_hash_with_a_cluster_tag_and_holds_no_name() -> None:
 def test_the_key_does_not_change_between_releases() -> None:
     """Workers of two releases serve one deployment during a rollout."""
     assert claim_key(JOB) == "rg:v1:{b4ca3e6ed2a84a8b04c962c72d4660c4}"
+    opened = replace(JOB, room_sid="RM_x7Kq-_9")
+    assert claim_key(opened) == "rg:v1:{b4ca3e6ed2a84a8b04c962c72d4660c4}:RM_x7Kq-_9"
+
+
+def test_a_sid_cannot_forge_a_key() -> None:
+    assert claim_key(replace(JOB, room_sid="{a}:*\n b")) == claim_key(JOB) + ":ab"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def facts_of(job: Any, host: str) -> JobFacts:
         participant=str(job.participant.identity),
         job_id=str(job.id),
         namespace=str(job.namespace),
+        room_sid=str(job.room.sid),
     )
 
 

@@ -126,6 +126,7 @@ class Dispatcher:
         agent_name: str = "",
         job_type: agent.JobType = agent.JobType.JT_ROOM,
         participant: str = "",
+        room_sid: str = "",
     ) -> agent.Job:
         """A job as a server makes it: each dispatch has an id of its own unless one is given."""
         made = agent.Job(
@@ -133,7 +134,7 @@ class Dispatcher:
             dispatch_id=f"AD_{uuid.uuid4().hex[:12]}",
             type=job_type,
             agent_name=agent_name,
-            room=models.Room(sid=f"RM_{room}", name=room),
+            room=models.Room(sid=room_sid or f"RM_{room}", name=room),
         )
         if participant:
             made.participant.CopyFrom(models.ParticipantInfo(identity=participant))
