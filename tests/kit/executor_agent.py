@@ -2,11 +2,14 @@
 
 By environment: ``RG_STEPS`` (a file that gets one JSON line per step), ``RG_INSTRUMENT`` (any of
 ``module``, ``main``, ``prewarm``, ``entry``), ``RG_DO`` (``loop``: connect a room again and again;
-``session``: start one; ``stay``: until the worker ends it), ``RG_EXECUTOR``, ``RG_MP``.
+``session``: start one; ``reloads``: start one, close it when there is a file ``left``, and start
+another when there is a file ``back``; ``stay``: until the worker ends it), ``RG_EXECUTOR``,
+``RG_MP``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -52,6 +55,19 @@ async def connect_again_and_again(ctx: JobContext) -> list[str]:
     return became
 
 
+async def start_session(**options: Any) -> AgentSession[Any]:
+    from runguard_otel.demo.stage.models import ScriptedLLM
+
+    session: AgentSession[Any] = AgentSession(llm=ScriptedLLM("Of course."))
+    await session.start(Agent(instructions="Be brief."), **options)
+    return session
+
+
+async def there(name: str) -> None:
+    while not Path(os.environ["RG_STEPS"]).with_name(name).exists():
+        await asyncio.sleep(0.05)
+
+
 def no_load(*_: Any) -> float:
     return 0.0
 
@@ -70,16 +86,21 @@ async def entrypoint(ctx: JobContext) -> None:
     ctx.add_shutdown_callback(ended)
     do = os.environ.get("RG_DO", "")
     if do == "session":
-        from runguard_otel.demo.stage.models import ScriptedLLM
-
-        await AgentSession(llm=ScriptedLLM("Of course.")).start(
-            Agent(instructions="Be brief."), room=ctx.room
-        )
+        await start_session(room=ctx.room)
         step("session")
         return
+    if do == "reloads":
+        session = await start_session()
+        step("session")
+        await there("left")
+        await session.aclose()
+        step("closed")
+        await there("back")
+        await start_session()
+        step("session")
     if do == "loop":
         step("looped", became=await connect_again_and_again(ctx))
-    if do != "stay":
+    if do not in ("stay", "reloads"):
         ctx.shutdown("done")
 
 

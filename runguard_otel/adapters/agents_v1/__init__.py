@@ -11,7 +11,8 @@ Module        Touches                                               For
               kin, ``AgentActivity._schedule_speech``               the audio themselves
 ``dispatch``  ``JobRequest.accept``, ``ProcPool.__init__``,         one job per room and agent;
               ``_JobProc.__init__``, ``_JobProc.entrypoint``,       reaching job processes at all
-              ``JobContext.connect``
+              ``JobContext.connect``; start and end of an
+              ``AgentSession``
 ``tracks``    ``rtc.Room.emit``, ``stream`` of every STT class      one STT stream per source
 ``streams``   ``RecognizeStream.__init__``, ``push_frame``          open streams, audio seconds
 ``usage``     ``AgentActivity._on_metrics_collected``; ``emit`` of  what it costs, in a session and

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 
+from runguard_otel.adapters.agents_v1 import served
 from runguard_otel.adapters.agents_v1.job_side import JobSide
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.worker_side import WorkerSide
@@ -14,7 +15,7 @@ __all__ = ["patches"]
 
 
 def patches(services: Services) -> list[Patch]:
-    """Two patches in the worker, three in the process that runs the job, one for old ``dev``."""
+    """Two patches in the worker, five in the process that runs the job, one for old ``dev``."""
     from livekit.agents import JobContext, JobRequest
     from livekit.agents.ipc.job_proc_lazy_main import _JobProc
     from livekit.agents.ipc.proc_pool import ProcPool
@@ -59,6 +60,7 @@ def patches(services: Services) -> list[Patch]:
             "Publishes the fencing token, and leaves when the same agent shows a higher one.",
         ),
     ]
+    table += served.patches(services, job, guard)
     watch_server = _watch_server()
     if watch_server is not None:
         why = "Instruments the worker that `dev` starts in a process of its own."

@@ -67,6 +67,10 @@ class Fence:
         for participant in list(room.remote_participants.values()):
             self._look(participant)
 
+    def leave(self) -> None:
+        """The claim is given back: whoever has it now outranks nobody."""
+        self._outranked = True
+
     def refresh(self) -> None:
         """Publish our token if it changed; in a task, so that the call never waits for it."""
         fence = self._handle.fence

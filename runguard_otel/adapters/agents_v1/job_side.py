@@ -22,6 +22,7 @@ __all__ = ["JobSide"]
 logger = logging.getLogger("runguard_otel")
 
 WHERE = "_JobProc.entrypoint"
+DUPLICATE = "runguard: another job serves this room"
 
 Release = Callable[[], Awaitable[None]]
 
@@ -39,6 +40,7 @@ class JobSide:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fences: dict[int, Fence] = {}
         self._unreleased: dict[int, Release] = {}
+        self._resting: dict[int, asyncio.Task[Any]] = {}
         services.on_close.append(self._switch_off)
 
     def build(self, wrapped: Any, job_proc: Any, args: Any, kwargs: Any) -> Any:
@@ -83,6 +85,25 @@ class JobSide:
                 fence.enter()
         return result
 
+    def rest(self, ctx: Any) -> None:
+        """Its last session has closed: give the claim back, although the job goes on."""
+        release = self._unreleased.pop(id(ctx), None)
+        if release is not None:
+            self._resting[id(ctx)] = self._later(release())
+
+    def resume(self, ctx: Any) -> None:
+        """A session starts after the last one had closed: claim the room again, or leave it."""
+        released = self._resting.pop(id(ctx), None)
+        if released is not None and self._on:
+            self._later(self._again(ctx, released))
+
+    async def _again(self, ctx: Any, released: asyncio.Task[Any]) -> None:
+        await released
+        if not await self._admit(ctx):
+            ctx.shutdown(reason=DUPLICATE)
+        elif ctx.room.isconnected() and (fence := self._fences.pop(id(ctx), None)) is not None:
+            fence.enter()
+
     def _wanted(self) -> bool:
         return self._services.mode(GUARD) is not Mode.OFF and not in_console()
 
@@ -95,7 +116,7 @@ class JobSide:
                     serve = await self._admit(ctx)
             if not serve:
                 # Not just return: without a shutdown the job would stay JS_RUNNING for ever.
-                ctx.shutdown(reason="runguard: another job serves this room")
+                ctx.shutdown(reason=DUPLICATE)
                 return None
             try:
                 return await entrypoint(ctx)
@@ -138,13 +159,17 @@ class JobSide:
         fence = Fence(self._services, ctx, answer.handle, reports)
         reports.on_event = fence.refresh
         self._fences[id(ctx)] = fence
-        self._release_at_end(ctx, _release(answer.handle))
+        self._release_at_end(ctx, _release(answer.handle, fence))
         return True
 
     def _release_at_end(self, ctx: Any, release: Release) -> None:
         """A plain function: LiveKit reads ``__code__.co_argcount`` of a shutdown callback."""
 
         async def runguard_release(reason: str) -> None:
+            self._fences.pop(id(ctx), None)
+            resting = self._resting.pop(id(ctx), None)
+            if resting is not None:
+                await resting
             if self._unreleased.pop(id(ctx), None) is not None:
                 await release()
 
@@ -169,8 +194,9 @@ def _url(ctx: Any) -> str:
     return str(getattr(getattr(ctx, "_info", None), "url", ""))
 
 
-def _release(handle: ClaimHandle) -> Release:
+def _release(handle: ClaimHandle, fence: Fence) -> Release:
     async def release() -> None:
+        fence.leave()
         await handle.release()
 
     return release
