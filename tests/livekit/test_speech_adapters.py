@@ -13,6 +13,7 @@ import pytest
 from livekit import rtc
 from livekit.agents import Agent, APIConnectionError, stt
 
+from runguard_otel.adapters.agents_v1.recognisers import recogniser_of
 from runguard_otel.demo.stage.models import ScriptedBatchSTT, ScriptedSTT, ScriptedVAD, final
 from tests.kit.speech import BreakableSTT, Call, Guarded, call, settle, until
 
@@ -77,13 +78,42 @@ async def test_must_not_fire_an_overridden_stt_node_that_makes_results_anew() ->
     assert guarded.kinds == []
 
 
-async def test_a_node_that_is_not_overridden_still_tells_silence_from_speech_at_zero() -> None:
+async def test_must_not_fire_a_recogniser_that_reports_some_confidences_and_not_all() -> None:
+    """Google's plugin hands on 0.0 where the API has not set the field."""
+    said = ["I want to book a table", "for two people at eight", "tomorrow please"]
     with Guarded() as guarded:
         async with call() as c:
-            await c.hear(final("good evening to you", 0.93))
-            await c.hear(final("hm hm hm", 0.0))
-            assert c.asked == ["good evening to you"]
-    assert guarded.kinds == ["low_confidence"]
+            for text, confidence in zip(said, (0.92, 0.0, 0.0), strict=True):
+                await c.hear(final(text, confidence))
+            assert c.asked == said
+            await c.hear(final("", 0.0))
+    assert guarded.kinds == ["empty_transcript"]
+
+
+@pytest.mark.parametrize("provider", ["Amazon Transcribe", "Sarvam", "SmallestAI"])
+@pytest.mark.parametrize("confidence", [0.24, 0.48])
+async def test_must_not_fire_a_confidence_in_something_else_than_the_result(
+    provider: str, confidence: float
+) -> None:
+    """That of the first word, or of the language: the caller was as clear as can be."""
+    with Guarded() as guarded:
+        async with call(recogniser=ScriptedSTT(provider)) as c:
+            for text in SENTENCES:
+                await c.hear(final(text, confidence))
+            assert c.asked == SENTENCES
+            await c.hear(final("", confidence))
+    assert guarded.kinds == ["empty_transcript"]
+
+
+async def test_one_such_provider_of_a_fallback_makes_the_confidence_of_all_unknown() -> None:
+    """Before 1.6 the adapter does not tell which of them it was; since then it does."""
+    models: list[Any] = [ScriptedSTT("scripted"), ScriptedSTT("Sarvam")]
+    adapter: Any = stt.FallbackAdapter(models)
+    told = hasattr(adapter, "_active_instance")
+    assert recogniser_of(adapter).measures == told
+    adapter._active_instance = models[1]
+    assert not recogniser_of(adapter).measures
+    assert recogniser_of(stt.FallbackAdapter(models[:1])).measures
 
 
 class BrokenBatch(ScriptedBatchSTT):

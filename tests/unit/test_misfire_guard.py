@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runguard_otel import LoopDetectedError, VADMisfireGuard
-from runguard_otel.core.guards.confidence import ConfidenceRegistry
+from runguard_otel.core.guards.confidence import known_confidence
 from runguard_otel.core.guards.misfire import (
     MisfireDecision,
     MisfireGuard,
@@ -230,15 +230,12 @@ class TestPublishedClass:
         guard = VADMisfireGuard()
         assert all(guard.on_stt_result("yes", 0.0) for _ in range(20))
 
-    def test_zero_means_zero_once_the_recogniser_has_reported_a_confidence(self) -> None:
+    @pytest.mark.parametrize("earlier", [0.8, 1.0])
+    def test_zero_is_unknown_whatever_was_reported_of_other_results(self, earlier: float) -> None:
         guard = VADMisfireGuard()
-        assert guard.on_stt_result("hello", 0.8)
-        assert not guard.on_stt_result("hello", 0.0)
-
-    def test_one_is_taken_at_its_word_and_proves_nothing_about_zero(self) -> None:
-        guard = VADMisfireGuard()
-        assert guard.on_stt_result("hello", 1.0)
+        assert guard.on_stt_result("hello", earlier)
         assert guard.on_stt_result("hello", 0.0)
+        assert not guard.on_stt_result(" ", 0.0), "a blank one is a misfire all the same"
 
     def test_reset_forgets_the_row_and_closes(self) -> None:
         now = [0.0]
@@ -273,22 +270,8 @@ class TestPublishedClass:
             VADMisfireGuard(**arguments)  # type: ignore[arg-type]  # that is the test
 
 
-class TestConfidenceRegistry:
-    def test_nonsense_is_unknown(self) -> None:
-        registry = ConfidenceRegistry()
-        for value in (None, math.nan, -1.0, 87.0, 1.01):
-            assert registry.known("p", "m", value) is None
-
-    def test_what_one_recogniser_reports_says_nothing_about_another(self) -> None:
-        registry = ConfidenceRegistry()
-        registry.known("p", "m", 0.5)
-        assert registry.known("p", "m", 0.0) == 0.0
-        assert registry.known("p", "other", 0.0) is None
-
-    def test_it_is_bounded_and_forgets_the_oldest(self) -> None:
-        registry = ConfidenceRegistry(max_recognisers=3)
-        for n in range(1000):
-            registry.known("p", str(n), 0.5)
-        assert len(registry) == 3
-        assert registry.known("p", "0", 0.0) is None
-        assert registry.known("p", "999", 0.0) == 0.0
+def test_a_confidence_of_zero_or_nonsense_is_unknown() -> None:
+    for value in (None, math.nan, -1.0, 0.0, 87.0, 1.01):
+        assert known_confidence(value) is None
+    for value in (0.01, 0.5, 1.0):
+        assert known_confidence(value) == value

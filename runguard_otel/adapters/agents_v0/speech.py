@@ -21,6 +21,7 @@ from runguard_otel.adapters.agents_v1.speech_state import GUARD
 from runguard_otel.adapters.agents_v1.streams import model_names
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
+from runguard_otel.core.guards.confidence import known_confidence
 from runguard_otel.core.verdict import Clock, Mode, Verdict
 
 __all__ = ["patches"]
@@ -139,11 +140,8 @@ class _Gate:
         """Whether the agent may have this result."""
         started = time.perf_counter()
         best = event.alternatives[0] if event.alternatives else None
-        provider, model, alone = recogniser_of(agent.stt)
-        confidence = best.confidence if best is not None else None
-        if confidence == 0.0 and not alone:
-            confidence = None
-        confidence = self._sessions.confidences.known(provider, model, confidence)
+        provider, model, measures = recogniser_of(agent.stt)
+        confidence = known_confidence(best.confidence) if best is not None and measures else None
         decision = self._sessions.state(agent).on_final(
             best.text if best is not None else "", confidence, provider, model, activity=agent
         )

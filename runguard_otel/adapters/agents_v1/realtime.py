@@ -21,6 +21,7 @@ from runguard_otel.adapters.agents_v1.speech_sessions import SpeechSessions
 from runguard_otel.adapters.agents_v1.speech_state import GUARD, SpeechState
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
+from runguard_otel.core.guards.confidence import known_confidence
 
 __all__ = ["RealtimeGate"]
 
@@ -177,7 +178,7 @@ class RealtimeGate:
         closes = not _manual(activity)  # a turn that a person ends with a button is no loop
         decision = state.on_final(
             event.transcript,
-            self._sessions.confidences.known(provider, model, confidence),
+            known_confidence(confidence),
             provider,
             model,
             activity=activity,

@@ -2,7 +2,8 @@
 
 A result that reaches the session may come from one of several providers (``FallbackAdapter``), from
 the adapter itself (``MultiSpeakerAdapter`` says a blank for what it keeps back) or from the user's
-own ``stt_node``. What one of them is known to do must not be held against another.
+own ``stt_node``. What one of them is known to do must not be held against another. And what a
+recogniser calls a confidence may be one in something else than its result.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from runguard_otel.adapters.agents_v1.streams import model_names
 
-__all__ = ["Recogniser", "inner_models", "kept_back", "overrides_node", "recogniser_of"]
+__all__ = ["Recogniser", "inner_models", "kept_back", "recogniser_of"]
 
 _INNER: Final = (
     "_llm_instances",
@@ -25,6 +26,15 @@ _INNER: Final = (
 _WRAPS: Final = frozenset(_INNER)
 _DEPTH: Final = 4
 """Adapters in adapters: more than that is a circle."""
+_MEASURE_SOMETHING_ELSE: Final = frozenset({"amazon transcribe", "aws", "sarvam", "smallestai"})
+"""Providers (before 1.2: packages) whose confidence of a result is one in something else.
+
+Amazon Transcribe: that of the first word (``items[0]``, livekit-plugins-aws up to 1.8.9).
+Sarvam: how probable the language is (``language_probability``, livekit-plugins-sarvam 1.8.9); of
+a sentence in two languages that is low, however clear it was.
+SmallestAI: that of the first word (``raw_words[0]``, livekit-plugins-smallestai up to 1.7.1; 1.8.9
+has a mean of all words, but a plugin's release is not the host's).
+"""
 
 
 class Recogniser(NamedTuple):
@@ -33,22 +43,24 @@ class Recogniser(NamedTuple):
     Args:
         provider: As telemetry names it.
         model: As telemetry names it.
-        alone: Whether no one else's results come through the same door. LiveKit's confidence of 0.0
-            means "unknown" unless its maker is known to report confidences.
+        measures: Whether the confidence of its results is one in the whole result.
     """
 
     provider: str
     model: str
-    alone: bool
+    measures: bool
 
 
 def recogniser_of(model: Any) -> Recogniser:
     """Who made the result that has just come from ``model``, an ``STT``."""
-    served, alone = model, True
+    served, several = model, False
     if not _WRAPS.isdisjoint(getattr(model, "__dict__", ())):  # few do, and this is asked often
-        served, alone = _served(model), len(list(inner_models(model))) < 2
-    switches = getattr(getattr(served, "_opts", None), "fallback", None)  # LiveKit Inference does
-    return Recogniser(*model_names(served), alone and not switches)
+        served = _served(model)
+        several = not _WRAPS.isdisjoint(getattr(served, "__dict__", ()))
+    provider, name = model_names(served)
+    makers = [model_names(m)[0] for m in inner_models(served)] if several else [provider]
+    measures = not any(maker.lower() in _MEASURE_SOMETHING_ELSE for maker in makers)
+    return Recogniser(provider, name, measures)
 
 
 def kept_back(activity: Any, result: Any) -> bool:
@@ -84,14 +96,6 @@ def inner_models(model: Any, depth: int = _DEPTH) -> Iterator[Any]:
         yield model
     for one in inner:
         yield from inner_models(one, depth - 1)
-
-
-def overrides_node(activity: Any) -> bool:
-    """Whether results come from an ``stt_node`` of the user's own, which may make them anew."""
-    from livekit.agents import Agent
-
-    node = getattr(getattr(activity, "_agent", None), "stt_node", None)
-    return getattr(node, "__func__", None) is not Agent.stt_node
 
 
 def _served(model: Any) -> Any:

@@ -15,16 +15,13 @@ from typing import Any
 from runguard_otel.adapters.agents_v1 import batch_stt, echo_text, session
 from runguard_otel.adapters.agents_v1.exchange import transcribes
 from runguard_otel.adapters.agents_v1.realtime import RealtimeGate
-from runguard_otel.adapters.agents_v1.recognisers import (
-    kept_back,
-    overrides_node,
-    recogniser_of,
-)
+from runguard_otel.adapters.agents_v1.recognisers import kept_back, recogniser_of
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_sessions import SpeechSessions
 from runguard_otel.adapters.agents_v1.speech_state import GUARD, SpeechState
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
+from runguard_otel.core.guards.confidence import known_confidence
 from runguard_otel.core.verdict import Clock, Mode, Verdict
 
 __all__ = ["patches"]
@@ -155,11 +152,8 @@ class _Gate:
             state.segments.words()
             return event
         text = best.text if best is not None else ""
-        provider, model, alone = recogniser_of(activity.stt)
-        confidence = best.confidence if best is not None else None
-        if confidence == 0.0 and (not alone or overrides_node(activity)):
-            confidence = None
-        confidence = self._sessions.confidences.known(provider, model, confidence)
+        provider, model, measures = recogniser_of(activity.stt)
+        confidence = known_confidence(best.confidence) if best is not None and measures else None
         acts = self._acts_on(recognition)
         decision = state.on_final(
             text,

@@ -15,7 +15,6 @@ from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_state import SpeechState
 from runguard_otel.adapters.agents_v1.vad import VADThresholds
 from runguard_otel.adapters.safety import shield
-from runguard_otel.core.guards.confidence import ConfidenceRegistry
 from runguard_otel.core.verdict import Clock
 
 __all__ = ["SpeechSessions"]
@@ -45,7 +44,6 @@ class SpeechSessions:
     ) -> None:
         self.services = services
         self.clock = clock
-        self.confidences = ConfidenceRegistry()
         self.thresholds = VADThresholds(self._hearing_with)
         self._states: weakref.WeakKeyDictionary[Any, SpeechState] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from runguard_otel.core.breaker import Breaker
-from runguard_otel.core.guards.confidence import ConfidenceRegistry
+from runguard_otel.core.guards.confidence import known_confidence
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Clock, Decision, Evidence, Mode, Subject, Trip, Verdict
 from runguard_otel.errors import LoopDetectedError
@@ -263,7 +263,6 @@ class VADMisfireGuard:
             floor_confidence=floor_confidence,
         )
         self._guard = MisfireGuard(policy)
-        self._confidences = ConfidenceRegistry()
         self._clock = clock
 
     def on_stt_result(self, transcript: str, confidence: float | None) -> bool:
@@ -271,8 +270,8 @@ class VADMisfireGuard:
 
         Args:
             transcript: What was recognised; blank when nothing was.
-            confidence: 0 to 1. ``None`` is unknown, and so is 0.0 until this guard has seen a value
-                between 0 and 1 (many recognisers never report any).
+            confidence: 0 to 1. ``None`` is unknown, and so is 0.0 (many recognisers never report
+                any, or not always).
 
         Returns:
             Whether the result should reach the language model.
@@ -281,12 +280,12 @@ class VADMisfireGuard:
             LoopDetectedError: Once per storm, on the result that makes it one. Later misfires
                 return ``False``; the first genuine result ends the storm.
         """
-        known = self._confidences.known("", "", confidence)
+        known = known_confidence(confidence)
         decision = self._guard.on_final(transcript, known, now=self._clock())
         if decision.trip is not None:
             raise LoopDetectedError(decision.trip.explain(), trip=decision.trip)
         return decision.verdict is Verdict.ALLOW
 
     def reset(self) -> None:
-        """Forget every result, as for a new call. What is known of the recogniser stays."""
+        """Forget every result, as for a new call."""
         self._guard.reset()
