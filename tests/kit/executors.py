@@ -147,6 +147,7 @@ async def _running(
             stdout=out,
             stderr=out,
             start_new_session=True,
+            preexec_fn=_listen_to_ctrl_c,
         )
     if terminal:
         os.close(screen)
@@ -167,6 +168,11 @@ async def _running(
         if terminal:
             os.close(keyboard)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _listen_to_ctrl_c() -> None:
+    """What a shell starts in the background ignores it, and so do all processes it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _watch(keyboard: int, log: Path) -> None:
