@@ -116,6 +116,11 @@ class Settings(BaseModel):
         "user share.",
     )
     claims_namespace: str = Field("", description="Keeps deployments on one registry apart.")
+    claims_by_metadata: bool = Field(
+        False,
+        description="Jobs of one agent name with different dispatch metadata are no duplicates, "
+        "as of a translator per language.",
+    )
     claims_ttl_seconds: float = Field(9, gt=0, description="Lease length of a claim.")
     claims_heartbeat_seconds: float = Field(3, gt=0, description="How often it is renewed.")
     claims_timeout_seconds: float | None = Field(

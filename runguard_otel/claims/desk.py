@@ -237,7 +237,9 @@ class ClaimDesk:
         return BoundedRegistry(counter.registry, counter.timing.timeout, self._circuit, observe)
 
     def _key(self, job: JobFacts) -> str:
-        return claim_key(replace(job, namespace=job.namespace or self._settings.claims_namespace))
+        namespace = job.namespace or self._settings.claims_namespace
+        metadata = job.metadata if self._settings.claims_by_metadata else ""
+        return claim_key(replace(job, namespace=namespace, metadata=metadata))
 
     def _counter(self) -> _Counter:
         loop = asyncio.get_running_loop()

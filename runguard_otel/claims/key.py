@@ -53,7 +53,7 @@ def claim_key(job: JobFacts) -> str:
         job: The job that wants to serve a room.
     """
     participant = job.participant if job.job_type in _PER_PARTICIPANT else ""
-    parts = (
+    parts: tuple[str, ...] = (
         normal_host(job.host),
         job.namespace,
         job.room,
@@ -61,6 +61,8 @@ def claim_key(job: JobFacts) -> str:
         job.job_type,
         participant,
     )
+    if job.metadata:
+        parts += (job.metadata,)
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode()

@@ -40,6 +40,9 @@ _HOST = typer.Option("", "--host", help="LiveKit server or project. Default: LIV
 _AGENT = typer.Option("", "--agent-name", help="The agent's name, if it has one.")
 _TYPE = typer.Option("room", "--job-type", help="room, publisher or participant.")
 _PARTICIPANT = typer.Option("", "--participant", help="Identity, for jobs per participant.")
+_METADATA = typer.Option(
+    "", "--metadata", help="Of the dispatch, where RUNGUARD_CLAIMS_BY_METADATA is on."
+)
 
 
 @app.command("list")
@@ -62,10 +65,11 @@ def show(
     agent_name: str = _AGENT,
     job_type: str = _TYPE,
     participant: str = _PARTICIPANT,
+    metadata: str = _METADATA,
     as_json: bool = _JSON,
 ) -> None:
     """The claims on one room, one for each of its lives; exits with 1 if nobody ever claimed it."""
-    wanted = _key(room, key, host, agent_name, job_type, participant)
+    wanted = _key(room, key, host, agent_name, job_type, participant, metadata)
     _print(_found(url, wanted, exactly=bool(key)), as_json)
 
 
@@ -78,6 +82,7 @@ def release(
     agent_name: str = _AGENT,
     job_type: str = _TYPE,
     participant: str = _PARTICIPANT,
+    metadata: str = _METADATA,
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
 ) -> None:
     """Let go of a room that a dead or hung job still holds.
@@ -85,7 +90,7 @@ def release(
     A holder that lives notices at its next heartbeat and takes the room back, unless somebody else
     was faster. Only the claim as shown is released: one that changes meanwhile is left alone.
     """
-    wanted = _key(room, key, host, agent_name, job_type, participant)
+    wanted = _key(room, key, host, agent_name, job_type, participant, metadata)
     found = _found(url, wanted, exactly=bool(key))
     held = [record for record in found if record.state != "released"]
     if not held:
@@ -118,7 +123,15 @@ def init(
     typer.echo(_ask(url, prepare))
 
 
-def _key(room: str, key: str, host: str, agent_name: str, job_type: str, participant: str) -> str:
+def _key(
+    room: str,
+    key: str,
+    host: str,
+    agent_name: str,
+    job_type: str,
+    participant: str,
+    metadata: str,
+) -> str:
     if bool(room) == bool(key):
         _fail("give either a room name or --key", status=2)
     if key:
@@ -140,6 +153,7 @@ def _key(room: str, key: str, host: str, agent_name: str, job_type: str, partici
             participant=participant,
             job_id="",
             namespace=Settings.load().claims_namespace,
+            metadata=metadata,
         )
     )
 

@@ -177,6 +177,7 @@ class JobFacts:
         job_id: LiveKit's job id; not part of the key.
         namespace: Keeps deployments that share a registry apart.
         room_sid: LiveKit's id of this life of the room; ``""`` if unknown.
+        metadata: What the dispatch says to the agent; part of the key only if the settings say so.
     """
 
     host: str
@@ -187,6 +188,7 @@ class JobFacts:
     job_id: str
     namespace: str = ""
     room_sid: str = ""
+    metadata: str = ""
 
 
 class ClaimEvent(NamedTuple):

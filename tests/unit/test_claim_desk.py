@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,25 @@ async def test_abandon_releases_a_dead_jobs_claim_and_survives_an_outage() -> No
     assert [lease.held for lease in store.leases.values()] == [False]
     broken = ClaimDesk(Settings.load(claims_url="mysql://x"), lambda: "worker")
     await broken.abandon(job())
+    front.close()
+
+
+@pytest.mark.parametrize(("by_metadata", "served"), [(False, [True, False]), (True, [True, True])])
+async def test_metadata_makes_another_job_only_where_the_settings_say_so(
+    by_metadata: bool, served: list[bool]
+) -> None:
+    """A translator per language has one agent name, and a dispatch that is retried one text."""
+    front = desk(MemoryRegistry(MemoryStore()), claims_by_metadata=by_metadata)
+    answers = [
+        await front.claim_for_worker(replace(job(name), metadata=language), Heard())
+        for name, language in (("AJ_1", "es"), ("AJ_2", "fr"))
+    ]
+    assert [answer.handle is not None for answer in answers] == served
+    again = await front.claim_for_worker(replace(job("AJ_3"), metadata="es"), Heard())
+    assert again.handle is None
+    handles = [answer.handle for answer in answers if answer.handle is not None]
+    claims = {handle.fence.partition(":")[0] for handle in handles}
+    assert len(claims) == len(handles), "nor does one fence out the other in their room"
     front.close()
 
 

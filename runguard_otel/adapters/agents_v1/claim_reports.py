@@ -35,6 +35,7 @@ def facts_of(job: Any, host: str) -> JobFacts:
         job_id=str(job.id),
         namespace=str(job.namespace),
         room_sid=str(job.room.sid),
+        metadata=str(job.metadata),
     )
 
 
