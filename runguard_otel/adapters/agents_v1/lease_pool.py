@@ -11,7 +11,12 @@ from typing import Any, Final
 from livekit.agents import stt
 
 from runguard_otel.adapters.agents_v1.context import current_job
-from runguard_otel.adapters.agents_v1.leases import Lease, SharedStream
+from runguard_otel.adapters.agents_v1.leases import Lease
+from runguard_otel.adapters.agents_v1.shared_streams import (
+    SharedStream,
+    free_one,
+    interchangeable,
+)
 from runguard_otel.adapters.agents_v1.track_context import Place, Subscription, untracked
 from runguard_otel.adapters.agents_v1.waiting import Key, WaitingLine
 from runguard_otel.adapters.safety import shield
@@ -62,11 +67,11 @@ class StreamPool:
     ) -> Lease | None:
         """A lease on the stream of an earlier track that is gone, or may soon be said to be."""
         self._line.look(key)  # whoever has waited comes first
-        for shared in reversed(self._others(key, recognizer, subscription)):
-            if shared.reusable:
-                lease = Lease(shared, subscription, lambda: self.share(key, recognizer, own()))
-                subscription.resolve("reused")
-                return lease
+        shared = free_one(self._others(key, recognizer, subscription))
+        if shared is not None:
+            lease = Lease(shared, subscription, lambda: self.share(key, recognizer, own()))
+            subscription.resolve("reused")
+            return lease
         waits = self._line.join(key, recognizer, subscription, own)
         if waits is not None:
             self._end_with_job(asyncio.get_running_loop())
@@ -86,7 +91,9 @@ class StreamPool:
 
     def share(self, key: Key, recognizer: stt.STT[Any], real: stt.RecognizeStream) -> SharedStream:
         """Remember ``real`` until it ends."""
-        shared = SharedStream(real, recognizer, self._linger_seconds, self._over)
+        shared = SharedStream(
+            key, real, recognizer, self._linger_seconds, self._over, self._line.freed
+        )
         with self._lock:
             self._streams.setdefault(key, []).append(shared)
         task = getattr(real, "_task", None)
@@ -97,13 +104,17 @@ class StreamPool:
 
     def has_reusable(self, place: Place) -> bool:
         """Whether the next track of ``place`` could take a stream over."""
-        return any(s.reusable for s in self._all() if _place(s) == place)
+        with self._lock:
+            groups = [list(alike) for key, alike in self._streams.items() if key[0] == place]
+        return any(free_one(alike) is not None for alike in groups)
 
     def may_have_reusable(self, place: Place) -> bool:
         """Whether the next track of ``place`` would wait for the end of the one before."""
         if place.source == "unknown" or not self._grace_seconds:
             return False
-        return any(s.alive for s in self._all() if _place(s) == place)
+        return any(
+            s.alive and (s.released or not s.kept) for s in self._all() if _place(s) == place
+        )
 
     def track_ended(self, place: Place) -> None:
         """A track is gone, and ``ended`` is set on its subscription."""
@@ -135,7 +146,8 @@ class StreamPool:
             for shared in streams
             if shared.alive
             and shared.subscription is not subscription
-            and _interchangeable(shared.recognizer, recognizer)
+            and (shared.released or not shared.kept)
+            and interchangeable(shared.recognizer, recognizer)
         ]
 
     def _all(self) -> list[SharedStream]:
@@ -205,17 +217,3 @@ def _soon(shared: SharedStream) -> None:
 
 def _place(shared: SharedStream) -> Place | None:
     return shared.subscription.place if shared.subscription is not None else None
-
-
-def _interchangeable(one: stt.STT[Any], other: stt.STT[Any]) -> bool:
-    """Whether a stream of either would do. Some applications make an STT per track.
-
-    An adapter is itself only: what is inside it is not known here. Plugins keep their settings
-    (language, endpoint) in ``_opts``, which must then be equal.
-    """
-    if one is other:
-        return True
-    if type(one).__module__.startswith("livekit.agents.stt."):
-        return False
-    mine, theirs = getattr(one, "_opts", None), getattr(other, "_opts", None)
-    return bool(mine == theirs)

@@ -14,137 +14,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import wrapt
 from livekit import rtc
 from livekit.agents import stt
 
 from runguard_otel.adapters.agents_v1.backlog import Backlog
+from runguard_otel.adapters.agents_v1.shared_streams import SharedStream
 from runguard_otel.adapters.agents_v1.track_context import Subscription
 
-__all__ = ["Lease", "SharedStream"]
-
-_END = object()
-
-
-class SharedStream:
-    """One real STT stream and who holds it. Lives in one event loop; not thread-safe.
-
-    Args:
-        real: The stream.
-        recognizer: The STT that opened it.
-        linger_seconds: How long it stays open after its holder let go.
-        close: Called when it is over: ``close(shared, drain)`` ends the real stream's input
-            (``drain``, somebody still reads) or closes it, and forgets it.
-    """
-
-    def __init__(
-        self,
-        real: stt.RecognizeStream,
-        recognizer: stt.STT[Any],
-        linger_seconds: float,
-        close: Callable[[SharedStream, bool], None],
-    ) -> None:
-        self.real = real
-        self.recognizer = recognizer
-        self.linger_seconds = linger_seconds
-        self.loop = asyncio.get_running_loop()
-        self.holder: Lease | None = None
-        self.subscription: Subscription | None = None
-        self._close = close
-        self._let_go = False
-        self._over = False
-        self._fetching: asyncio.Task[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it takes more audio."""
-        task = getattr(self.real, "_task", None)
-        return not self._over and (task is None or not task.done())
-
-    @property
-    def reusable(self) -> bool:
-        """Whether the next track may have it: it is alive and its own track is gone."""
-        return self.alive and self.subscription is not None and self.subscription.ended
-
-    def give(self, lease: Lease, subscription: Subscription) -> None:
-        """Make ``lease`` the holder; whoever was is taken."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self.holder is not None:
-            self.holder._self_take()
-        self.holder, self.subscription, self._let_go = lease, subscription, False
-
-    def let_go(self, lease: Lease, *, reads: bool) -> None:
-        """The holder ended its input (and still reads) or closed."""
-        if self.holder is not lease:
-            return
-        if not reads:
-            self.holder = None
-        self._let_go = True
-        if self._over:  # its input has ended already
-            if not reads:
-                self._close(self, False)
-        elif self._timer is None:
-            self._timer = self.loop.call_later(self.linger_seconds, self.expire)
-
-    def expire(self) -> None:
-        """Nobody took over in time: end it for real. A stream in use is left alone."""
-        if self._let_go and not self._over:
-            self.end()
-
-    def end(self) -> None:
-        """End it, in use or not."""
-        if self.retire():
-            self._close(self, self.holder is not None)
-
-    def retire(self) -> bool:
-        """Give it to nobody any more; false if it was over already. The caller closes it."""
-        if self._over:
-            return False
-        self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
-        return True
-
-    def fetch(self) -> asyncio.Task[Any]:
-        """The task that reads the next event; it survives its reader, so no event is lost."""
-        if self._fetching is None:
-            self._fetching = self.loop.create_task(self._next())
-            self._fetching.add_done_callback(_retrieve)
-        return self._fetching
-
-    def take(self, task: asyncio.Task[Any]) -> stt.SpeechEvent | None:
-        """What ``task`` has read; ``None`` if another reader was quicker.
-
-        Raises:
-            StopAsyncIteration: At the end of the real stream, each time.
-            Exception: What the real stream raised, each time.
-        """
-        if self._fetching is not task:
-            return None
-        result = task.result()
-        if result is _END:
-            raise StopAsyncIteration
-        self._fetching = None
-        event: stt.SpeechEvent = result
-        return event
-
-    async def _next(self) -> Any:
-        try:
-            return await self.real.__anext__()
-        except StopAsyncIteration:
-            return _END
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """An error that no reader is left for is not worth a message at garbage collection."""
-    if not task.cancelled():
-        task.exception()
-
+__all__ = ["Lease"]
 
 if TYPE_CHECKING:
     _Proxy = wrapt.ObjectProxy[stt.RecognizeStream]
@@ -252,6 +132,7 @@ class Lease(_Proxy):
             raise self._self_failure
 
     def _self_forward(self, frame: rtc.AudioFrame) -> None:
+        self._self_shared.pushed(frame)
         if not self._self_pushed:
             self._self_pushed = True
             rate = getattr(self.__wrapped__, "_pushed_sr", 0)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Place", "Subscription", "current_track", "serves_agent_session", "untracked"]
 
@@ -41,6 +41,7 @@ class Subscription:
         report: Told once what became of it: ``opened``, ``reused`` or ``observed``.
         also_report: Told as well.
         ended: Whether the track is gone, or was subscribed again since.
+        streams: What was opened or reused for it: the stream's key, and its recogniser.
         waiting: How many leases for it do not know yet which stream they will be a handle on.
     """
 
@@ -49,6 +50,7 @@ class Subscription:
     also_report: Callable[[str], None] | None = None
     ended: bool = False
     waiting: int = 0
+    streams: list[tuple[Hashable, Any]] = field(default_factory=list)
     _unused: bool = field(default=False, repr=False)
     _resolved: bool = field(default=False, repr=False)
 

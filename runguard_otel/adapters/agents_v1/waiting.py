@@ -17,7 +17,8 @@ from typing import Any, Final
 from livekit.agents import stt
 
 from runguard_otel.adapters.agents_v1.backlog import Backlog
-from runguard_otel.adapters.agents_v1.leases import Lease, SharedStream
+from runguard_otel.adapters.agents_v1.leases import Lease
+from runguard_otel.adapters.agents_v1.shared_streams import SharedStream, free_one
 from runguard_otel.adapters.agents_v1.track_context import Place, Subscription
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Recorder
@@ -96,7 +97,7 @@ class WaitingLine:
         waiting.lease = Lease(
             held[-1], subscription, lambda: self._share(key, recognizer, own()), backlog
         )
-        waiting.timer = loop.call_later(self._grace_seconds, self._open, waiting)
+        waiting.timer = loop.call_later(self._grace_seconds, self._in_vain, waiting)
         with self._lock:
             self._lines.setdefault(key, []).append(waiting)
         subscription.waiting += 1
@@ -109,8 +110,9 @@ class WaitingLine:
         ahead: list[Subscription] = []
         for waiting in line:
             others = self._others(key, waiting.recognizer, waiting.subscription)
-            if any(s.reusable for s in others):
-                self._decide(waiting, "reused", next(s for s in reversed(others) if s.reusable))
+            free = free_one(others)
+            if free is not None:
+                self._decide(waiting, "reused", free)
             elif not others and all(s is waiting.subscription for s in ahead):
                 self._open(waiting)
             else:
@@ -124,6 +126,14 @@ class WaitingLine:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self.look, key)
 
+    def freed(self, key: Key) -> None:
+        """A stream was let go; somebody may have waited for that, too. Called in its loop."""
+        with self._lock:
+            line = self._lines.get(key, ())
+            loop = line[0].loop if line else None
+        if loop is not None:
+            loop.call_soon(self.look, key)
+
     async def dismiss(self, loop: asyncio.AbstractEventLoop) -> None:
         """The job is over: close what waits in ``loop``."""
         for waiting in self._all():
@@ -135,6 +145,12 @@ class WaitingLine:
         for waiting in self._all():
             if not waiting.loop.is_closed():
                 waiting.loop.call_soon_threadsafe(self._open, waiting)
+
+    def _in_vain(self, waiting: _Waiting) -> None:
+        """The grace period is over. What nobody let go of is not waited for again."""
+        for shared in self._others(waiting.key, waiting.recognizer, waiting.subscription):
+            shared.kept = shared.kept or shared.trackless
+        self._open(waiting)
 
     def _open(self, waiting: _Waiting) -> None:
         self._decide(waiting, "opened")

@@ -1,0 +1,208 @@
+"""A real STT stream that tracks of one source hand on to each other, and who holds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from livekit import rtc
+from livekit.agents import stt
+
+from runguard_otel.adapters.agents_v1.track_context import Subscription
+
+if TYPE_CHECKING:
+    from runguard_otel.adapters.agents_v1.leases import Lease
+
+__all__ = ["SharedStream", "free_one", "interchangeable"]
+
+_END = object()
+TAIL_SECONDS: Final = 0.5
+"""Audio of a track that may still arrive after its end was announced; more is another source's."""
+
+
+class SharedStream:
+    """One real STT stream and who holds it. Lives in one event loop; not thread-safe.
+
+    Args:
+        key: What must be equal for a track to have it.
+        real: The stream.
+        recognizer: The STT that opened it.
+        linger_seconds: How long it stays open after its holder let go.
+        close: Called when it is over: ``close(shared, drain)`` ends the real stream's input
+            (``drain``, somebody still reads) or closes it, and forgets it.
+        freed: Called with the key when its holder lets go.
+    """
+
+    def __init__(
+        self,
+        key: tuple[Hashable, ...],
+        real: stt.RecognizeStream,
+        recognizer: stt.STT[Any],
+        linger_seconds: float,
+        close: Callable[[SharedStream, bool], None],
+        freed: Callable[[tuple[Hashable, ...]], None],
+    ) -> None:
+        self.key = key
+        self.real = real
+        self.recognizer = recognizer
+        self.linger_seconds = linger_seconds
+        self.loop = asyncio.get_running_loop()
+        self.holder: Lease | None = None
+        self.subscription: Subscription | None = None
+        self.kept = False
+        """Its holder feeds it, or may feed it, although its track is gone: not to be handed on."""
+        self._close = close
+        self._freed = freed
+        self._late_seconds = 0.0
+        self._let_go = False
+        self._over = False
+        self._fetching: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes more audio."""
+        task = getattr(self.real, "_task", None)
+        return not self._over and (task is None or not task.done())
+
+    @property
+    def released(self) -> bool:
+        """Whether its holder let go of it."""
+        return self._let_go
+
+    @property
+    def trackless(self) -> bool:
+        """Whether it is alive and its own track is gone."""
+        return self.alive and self.subscription is not None and self.subscription.ended
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the only one of its kind that was opened for its track.
+
+        Where there were several and nobody let go of one, it cannot be told which of them was fed
+        by the track: another may be a recording of the whole room that the first track started.
+        """
+        streams = self.subscription.streams if self.subscription is not None else []
+        alike = [
+            1
+            for key, model in streams
+            if key == self.key and interchangeable(model, self.recognizer)
+        ]
+        return len(alike) == 1
+
+    def pushed(self, frame: rtc.AudioFrame) -> None:
+        """Its holder pushes audio; long after the end of the track that is not the track's."""
+        if self.subscription is not None and self.subscription.ended and not self.kept:
+            self._late_seconds += frame.samples_per_channel / frame.sample_rate
+            self.kept = self._late_seconds > TAIL_SECONDS
+
+    def give(self, lease: Lease, subscription: Subscription) -> None:
+        """Make ``lease`` the holder; whoever was is taken."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.holder is not None:
+            self.holder._self_take()
+        if subscription is not self.subscription:
+            subscription.streams.append((self.key, self.recognizer))
+        self.kept, self._late_seconds = False, 0.0
+        self.holder, self.subscription, self._let_go = lease, subscription, False
+
+    def let_go(self, lease: Lease, *, reads: bool) -> None:
+        """The holder ended its input (and still reads) or closed."""
+        if self.holder is not lease:
+            return
+        if not reads:
+            self.holder = None
+        self._let_go = True
+        if self._over:  # its input has ended already
+            if not reads:
+                self._close(self, False)
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self.linger_seconds, self.expire)
+        self._freed(self.key)
+
+    def expire(self) -> None:
+        """Nobody took over in time: end it for real. A stream in use is left alone."""
+        if self._let_go and not self._over:
+            self.end()
+
+    def end(self) -> None:
+        """End it, in use or not."""
+        if self.retire():
+            self._close(self, self.holder is not None)
+
+    def retire(self) -> bool:
+        """Give it to nobody any more; false if it was over already. The caller closes it."""
+        if self._over:
+            return False
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
+
+    def fetch(self) -> asyncio.Task[Any]:
+        """The task that reads the next event; it survives its reader, so no event is lost."""
+        if self._fetching is None:
+            self._fetching = self.loop.create_task(self._next())
+            self._fetching.add_done_callback(_retrieve)
+        return self._fetching
+
+    def take(self, task: asyncio.Task[Any]) -> stt.SpeechEvent | None:
+        """What ``task`` has read; ``None`` if another reader was quicker.
+
+        Raises:
+            StopAsyncIteration: At the end of the real stream, each time.
+            Exception: What the real stream raised, each time.
+        """
+        if self._fetching is not task:
+            return None
+        result = task.result()
+        if result is _END:
+            raise StopAsyncIteration
+        self._fetching = None
+        event: stt.SpeechEvent = result
+        return event
+
+    async def _next(self) -> Any:
+        try:
+            return await self.real.__anext__()
+        except StopAsyncIteration:
+            return _END
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """An error that no reader is left for is not worth a message at garbage collection."""
+    if not task.cancelled():
+        task.exception()
+
+
+def free_one(streams: Sequence[SharedStream]) -> SharedStream | None:
+    """The one of ``streams`` (newest last) that the next track may have, if any.
+
+    One that was let go is nobody's. One that was not may be forgotten, as user code often does, or
+    in use for something else than its track: it is taken only where there can be no mistake.
+    """
+    trackless = [shared for shared in reversed(streams) if shared.trackless]
+    for shared in trackless:
+        if shared.released:
+            return shared
+    for shared in trackless:
+        if not shared.kept and shared.alone:
+            return shared
+    return None
+
+
+def interchangeable(one: stt.STT[Any], other: stt.STT[Any]) -> bool:
+    """Whether a stream of either would do. Some applications make an STT per track.
+
+    An adapter is itself only: what is inside it is not known here. Plugins keep their settings
+    (language, endpoint) in ``_opts``, which must then be equal.
+    """
+    if one is other:
+        return True
+    if type(one).__module__.startswith("livekit.agents.stt."):
+        return False
+    mine, theirs = getattr(one, "_opts", None), getattr(other, "_opts", None)
+    return bool(mine == theirs)
