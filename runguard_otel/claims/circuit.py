@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from runguard_otel.claims.clock import boottime
 from runguard_otel.claims.registry import (
@@ -20,6 +20,7 @@ from runguard_otel.claims.registry import (
     Renewed,
     Superseded,
 )
+from runguard_otel.claims.within import within
 from runguard_otel.core.verdict import Clock
 
 __all__ = ["BoundedRegistry", "Circuit", "Observe"]
@@ -140,13 +141,13 @@ class BoundedRegistry:
         )
 
     async def _call(
-        self, operation: str, call: Callable[[], Awaitable[T]], name: Callable[[T], str]
+        self, operation: str, call: Callable[[], Coroutine[Any, Any, T]], name: Callable[[T], str]
     ) -> T:
         if not self._circuit.allows():
             raise RegistryUnavailable("the circuit is open after repeated failures")
         backend, started = self._registry.backend, self._clock()
         try:
-            answer = await asyncio.wait_for(call(), self._timeout)
+            answer = await within(self._timeout, call())
         except asyncio.TimeoutError as error:
             self._circuit.failed(backend, f"no answer within {self._timeout:g} s")
             self._observe(operation, "error", self._clock() - started)

@@ -28,6 +28,7 @@ from runguard_otel.claims.registry import (
     Renewed,
     Superseded,
 )
+from runguard_otel.claims.within import within
 
 __all__ = ["PostgresAdvisoryRegistry", "lock_id"]
 
@@ -136,7 +137,7 @@ class PostgresAdvisoryRegistry:
                 # While the other is inside a transaction, a pooler must give us another backend.
                 await other.fetch("BEGIN")
                 (theirs,) = await other.fetch("SELECT pg_backend_pid()")
-                (again,) = await asyncio.wait_for(session.fetch("SELECT pg_backend_pid()"), 1)
+                (again,) = await within(1, session.fetch("SELECT pg_backend_pid()"))
                 await other.fetch("ROLLBACK")
                 if again != first or theirs == first:
                     raise RegistryUnavailable(_POOLED)
