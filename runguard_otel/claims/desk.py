@@ -19,6 +19,7 @@ from runguard_otel.claims.registry import ClaimRegistry, Holder, RegistryUnavail
 from runguard_otel.claims.state import ClaimState, Policy, Timing
 from runguard_otel.claims.unavailable import UnavailableRegistry
 from runguard_otel.claims.watchdog import Watchdog
+from runguard_otel.claims.within import within
 from runguard_otel.core.ports import ClaimAnswer, ClaimListener, JobFacts
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
@@ -139,7 +140,7 @@ class ClaimDesk:
         """Connect ahead of the first claim."""
         try:
             registry = self._counter().registry
-            await asyncio.wait_for(registry.open(), 10 * registry.default_timeout)
+            await within(10 * registry.default_timeout, registry.open())
         except (RegistryUnavailable, asyncio.TimeoutError) as error:
             self._circuit.failed(self.backend, str(error) or "no connection in time")
 
@@ -160,6 +161,8 @@ class ClaimDesk:
         keeper = self._keeper(counter, job, listener)
         # One lease, and what our clocks and polling may add to it.
         if not await self._claim(keeper, counter.timing.ttl * 1.05 + 0.5):
+            if keeper.cause in _ANSWERED:
+                await self.over(keeper)
             return ClaimAnswer(None, keeper.cause, keeper.rival_token)
         claim = self._begin(counter, keeper)
         self._watchdog.watch(keeper)
@@ -215,6 +218,7 @@ class ClaimDesk:
             )
         except RegistryUnavailable as error:
             logger.debug("an unanswered claim could not be taken back: %s", error)
+        await self.over(keeper)
 
     def _later(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -246,6 +250,9 @@ class ClaimDesk:
         with self._lock:
             counter = self._counters.get(loop)
             if counter is None:
+                # A connection knows its loop, so an entry never goes by itself.
+                for over in [known for known in self._counters if known.is_closed()]:
+                    del self._counters[over]
                 registry = self._open()
                 timing = _timing(self._settings, registry.default_timeout)
                 counter = self._counters[loop] = _Counter(registry, timing)

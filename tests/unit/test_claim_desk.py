@@ -152,6 +152,36 @@ async def test_metadata_makes_another_job_only_where_the_settings_say_so(
     front.close()
 
 
+class Closing(MemoryRegistry):
+    """Counts how often it was closed."""
+
+    closed = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def test_a_refused_job_leaves_no_connection_behind() -> None:
+    """Jobs may be threads of one worker, each with a loop: a storm of duplicates has many."""
+    store = MemoryStore()
+    quick = {"claims_ttl_seconds": 1.2, "claims_heartbeat_seconds": 0.2}
+    holder = desk(MemoryRegistry(store), **quick)
+    assert (await holder.claim_for_worker(job("AJ_1"), Heard())).handle is not None
+    registry = Closing(store)
+    refused = desk(registry, **quick)
+    await refused.warm()
+    assert (await refused.claim_for_job(job("AJ_2"), Heard())).handle is None
+    assert (registry.closed, len(refused._counters)) == (1, 0)
+    holder.close()
+
+
+def test_what_was_only_warm_goes_with_its_loop() -> None:
+    front = desk(MemoryRegistry(MemoryStore()))
+    for _ in range(20):
+        asyncio.run(front.warm())
+    assert len(front._counters) <= 1
+
+
 async def test_namespaces_keep_deployments_apart() -> None:
     store = MemoryStore()
     one = desk(MemoryRegistry(store), claims_namespace="blue")
