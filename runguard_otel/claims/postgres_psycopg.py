@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,20 @@ async def _psycopg_fetch(
         await asyncio.wait({task})
         task.exception()
         raise
+
+
+@functools.cache
+def _connection_class() -> type[psycopg.AsyncConnection[Any]]:
+    import psycopg
+
+    class Impatient(psycopg.AsyncConnection[Any]):
+        """When a whole loop ends, each of its tasks is cancelled, and the statement's with them."""
+
+        async def cancel_safe(self, *, timeout: float = 30.0) -> None:
+            """Ask nobody: a silent server would hold up the process for five seconds."""
+            _shut(self)
+
+    return Impatient
 
 
 def _shut(conn: psycopg.AsyncConnection[Any]) -> None:
@@ -118,9 +133,8 @@ class PsycopgDriver:
 
     async def connect(self) -> Session:
         """See :class:`Driver`."""
-        import psycopg
-
-        return PsycopgSession(await psycopg.AsyncConnection.connect(self._url, **self._options))
+        connected = await _connection_class().connect(self._url, **self._options)
+        return PsycopgSession(connected)
 
     def close(self) -> None:
         """See :class:`Driver`."""

@@ -12,7 +12,7 @@ import pytest
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit
 from runguard_otel.claims.postgres import PostgresRegistry
 from runguard_otel.claims.registry import Granted, RegistryUnavailable
-from tests.kit.faultproxy import FaultProxy
+from tests.kit.faultproxy import Fault, FaultProxy
 from tests.kit.process import Server
 from tests.kit.registries import holder
 from tests.kit.servers import postgres_url
@@ -66,6 +66,52 @@ async def test_a_process_ends_while_its_registry_is_silent(url: str) -> None:
                 process.kill()
                 await process.wait()
         assert (process.returncode, out.split()) == (0, [b"unanswered", b"unanswered"])
+
+
+ENDS_IN_MID_CALL = """
+import asyncio, sys
+from runguard_otel.claims.open import open_registry
+from runguard_otel.claims.registry import Holder
+from runguard_otel.settings import Settings
+
+async def main():
+    registry = open_registry(sys.argv[1], Settings())
+    who = Holder("j", "i", "w")
+    granted = await registry.acquire(sys.argv[2], who, 60)
+    print("held", flush=True)
+    sys.stdin.readline()
+    renewing = asyncio.ensure_future(registry.renew(sys.argv[2], who, granted.token, 60))
+    await asyncio.sleep(0.1)
+    assert not renewing.done()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("options", ["driver=psycopg", "driver=asyncpg", "mode=advisory"])
+async def test_a_process_ends_at_once_while_its_statement_is_not_answered(
+    postgres_server: Server, options: str
+) -> None:
+    async with FaultProxy(postgres_server.port) as proxy:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            ENDS_IN_MID_CALL,
+            postgres_url(proxy.port, options=f"?{options}"),
+            f"rg:v1:{{{uuid.uuid4().hex}}}",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdin and process.stdout
+        assert await process.stdout.readline() == b"held\n"
+        proxy.arm(Fault.HALF_OPEN)
+        process.stdin.write(b"go\n")
+        try:
+            assert await asyncio.wait_for(process.wait(), 3) == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
