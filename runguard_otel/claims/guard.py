@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import uuid
 from typing import Any, cast
@@ -12,6 +13,7 @@ from runguard_otel.claims.key import claim_key
 from runguard_otel.claims.registry import ClaimRegistry, Holder
 from runguard_otel.claims.state import Policy, Timing
 from runguard_otel.core.ports import ClaimEvent, JobFacts
+from runguard_otel.errors import ClaimLostError
 
 __all__ = ["JobDispatchGuard"]
 
@@ -22,7 +24,8 @@ class JobDispatchGuard:
     """The right of one worker to serve one room.
 
     Keep it for the length of the call: it renews the claim in the background until :meth:`release`.
-    Also an asynchronous context manager, which releases at its end.
+    Also an asynchronous context manager, which raises where :meth:`claim` says no, and releases at
+    its end.
 
     Args:
         room_name: The room.
@@ -116,7 +119,13 @@ class JobDispatchGuard:
         return self._keeper is not None and await self._keeper.release()
 
     async def __aenter__(self) -> JobDispatchGuard:
-        await self.claim()
+        """Claim the room.
+
+        Raises:
+            ClaimLostError: If somebody else serves it. Failing open is no reason.
+        """
+        if not await self.claim():
+            raise ClaimLostError("another job serves this room")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -141,7 +150,7 @@ def _adapted(registry: object | None) -> ClaimRegistry:
         return SqliteRegistry(default_path())
     if hasattr(registry, "acquire") and hasattr(registry, "abandon"):
         return cast("ClaimRegistry", registry)
-    if hasattr(registry, "evalsha") and hasattr(registry, "register_script"):
+    if inspect.iscoroutinefunction(getattr(registry, "execute_command", None)):
         from runguard_otel.claims.redis import RedisRegistry
 
         client: Any = registry

@@ -8,6 +8,7 @@ import pytest
 
 from runguard_otel.claims.guard import JobDispatchGuard
 from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
+from runguard_otel.errors import ClaimLostError
 from tests.kit.claims import FaultyRegistry
 
 pytestmark = pytest.mark.unit
@@ -95,6 +96,23 @@ async def test_a_redis_client_is_adapted_without_being_asked_anything() -> None:
     client = redis.asyncio.Redis(port=1)  # nobody listens there
     assert JobDispatchGuard("room-a", "w1", client)._registry.backend == "redis"
     await client.aclose()
+
+
+async def test_who_is_refused_does_not_enter_the_block(store: MemoryStore) -> None:
+    async with guard(store, "w1") as served:
+        assert served.verified
+        with pytest.raises(ClaimLostError, match="another job serves this room"):
+            async with guard(store, "w2"):
+                pytest.fail("he would serve it, too")
+    async with guard(store, "w2"):
+        pass
+
+
+def test_a_client_that_would_block_the_loop_is_refused_before_it_claims() -> None:
+    import redis
+
+    with pytest.raises(TypeError, match=r"redis\.asyncio client, got Redis"):
+        JobDispatchGuard("room-a", "w1", redis.Redis(port=1))
 
 
 def test_anything_else_as_a_registry_is_a_type_error() -> None:
