@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 import os
-import select
+import selectors
 import socket
 import threading
 import time
@@ -229,8 +229,10 @@ class HubSink:
         if connection is None:
             time.sleep(seconds)
             return
-        with contextlib.suppress(OSError, ValueError):
-            select.select([], [connection], [], seconds)
+        # Neither select(), which refuses descriptors from 1024 on, nor what needs one of its own.
+        with contextlib.suppress(OSError, ValueError), selectors.PollSelector() as selector:
+            selector.register(connection, selectors.EVENT_WRITE)
+            selector.select(seconds)
 
     def forget(self) -> None:
         """After a fork, in the child: the connection belongs to the parent."""

@@ -34,6 +34,7 @@ CHUNK = 16 * 1024
 """Bytes per read. The GIL is let go between reads, so this bounds (to well under 1 ms) how long the
 worker's event loop can wait for us."""
 _BEAT_SECONDS = 1.0
+_USED_UP = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BACKLOG = 1024
 _PREFIX = "runguard-hub-"
 _SETTLED_SECONDS = 60.0
@@ -63,6 +64,7 @@ class Hub:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._stopping = False
+        self._deaf_until = 0.0
         self._thread: threading.Thread | None = None
         self._beat = time.time()
         self.address = ""
@@ -110,6 +112,8 @@ class Hub:
         deadline = time.monotonic() + 1.0
         while self._turn(0.0) and time.monotonic() < deadline:
             pass
+        if self._listener is not None:
+            self._listener.close()  # it may not be registered just now
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
@@ -119,6 +123,9 @@ class Hub:
     def _turn(self, timeout: float) -> int:
         """Serve every socket that is ready once; how many connections had something."""
         served = 0
+        if self._deaf_until and time.monotonic() >= self._deaf_until and self._listener:
+            self._deaf_until = 0.0
+            self._selector.register(self._listener, selectors.EVENT_READ, None)
         for key, _ in self._selector.select(timeout):
             sock, account = key.fileobj, key.data
             if not isinstance(sock, socket.socket):
@@ -128,8 +135,7 @@ class Hub:
                     self._read(sock, account)
                     served += 1
                 elif sock is self._listener:
-                    self._accept()
-                    served += 1
+                    served += self._answer(sock)
                 else:
                     sock.recv(64)
             except BlockingIOError:
@@ -141,6 +147,19 @@ class Hub:
                     self._drop(sock)
         self._beat = time.time()
         return served
+
+    def _answer(self, listener: socket.socket) -> int:
+        """Accept. Where descriptors are used up it waits: the queue would wake it without end."""
+        try:
+            self._accept()
+        except OSError as error:
+            if error.errno not in _USED_UP:
+                raise
+            self._failures.log("Hub")
+            self._selector.unregister(listener)
+            self._deaf_until = time.monotonic() + _BEAT_SECONDS
+            return 0
+        return 1
 
     def _accept(self) -> None:
         assert self._listener is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import threading
@@ -88,6 +89,27 @@ def test_what_waits_is_sent_when_the_reader_wakes_without_another_event(tmp_path
     client.close()
     reader.join(5)
     listener.close()
+
+
+def test_a_job_with_very_many_descriptors_waits_without_spinning(tmp_path: Path) -> None:
+    address = str(tmp_path / "hub")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        client = HubSink(address)
+        client.start()
+        assert client._socket is not None
+        beyond = fcntl.fcntl(client._socket.fileno(), fcntl.F_DUPFD, 1030)
+        client._socket.close()
+        client._socket = socket.socket(fileno=beyond)
+        client._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client._socket.send(bytes(4096))
+        begun = time.monotonic()
+        client._wait(0.2)
+        assert time.monotonic() - begun > 0.15
+        client.close()
 
 
 def test_a_write_the_kernel_takes_in_part_is_continued(tmp_path: Path) -> None:

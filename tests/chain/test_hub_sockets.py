@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,22 @@ def test_a_worker_without_a_place_for_a_socket_still_counts(
     telemetry.recorder.add("runguard.room.connects", 1, connect="ok")
     assert telemetry.snapshot()["metrics"]["runguard.room.connects"][0]["value"] == 1
     telemetry.shutdown()
+
+
+def test_a_worker_without_descriptors_waits_for_one_instead_of_asking_without_end(
+    hub: Hub, sink: ListSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+    accept = hub._accept
+
+    def used_up() -> None:
+        attempts.append(time.monotonic())
+        if len(attempts) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        accept()
+
+    monkeypatch.setattr(hub, "_accept", used_up)
+    send(hub, wire.encode_count(1, wire.NO_TRACE, SERIES))
+    eventually(lambda: sink.total("runguard.signatures") == 1)
+    assert len(attempts) == 2
+    assert attempts[1] - attempts[0] > 0.5
