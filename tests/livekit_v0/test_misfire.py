@@ -151,6 +151,34 @@ async def test_one_unsure_result_is_worth_a_turn(guarded: Guarded) -> None:
     assert [outcome for _, outcome in guarded.misfires] == ["allowed", "suppressed"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        [("please cancel", 0.93), ("not the order only the gift wrap", 0.27)],
+        [("do not", 0.2), ("cancel the order", 0.93)],
+        [("please send it to", 0.5), ("twelve Harbour Street", 0.5), ("before Friday", 0.2)],
+    ],
+)
+async def test_a_turn_with_unsure_parts_reaches_the_llm_whole(
+    guarded: Guarded, said: list[tuple[str, float]]
+) -> None:
+    async with voice_call() as call:
+        await call.hear(*(final(text, confidence) for text, confidence in said))
+        await call.quiet()
+        assert call.asked == [" ".join(text for text, _ in said)]
+
+
+async def test_unsure_words_of_a_turn_that_is_over_are_not_put_before_the_next(
+    guarded: Guarded,
+) -> None:
+    async with voice_call() as call:
+        await call.hear(final("uh", 0.1))
+        await call.quiet()
+        await call.hear(final(GENUINE))
+        await call.quiet()
+        assert call.asked == [GENUINE]
+
+
 async def test_guesses_interrupt_nobody_in_a_storm(guarded: Guarded) -> None:
     async with voice_call() as call:
         await storm(call)

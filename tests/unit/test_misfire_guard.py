@@ -101,6 +101,40 @@ def test_an_unsure_result_passes_again_after_a_quiet_window() -> None:
     assert storm.hear(UNSURE, seconds=120).verdict is Verdict.ALLOW
 
 
+def test_unsure_results_that_join_words_let_through_pass_and_count_once() -> None:
+    """Half a turn is another turn: 'please cancel', and not what."""
+    for first in (GENUINE, UNSURE):
+        storm = Storm()
+        storm.hear(first)
+        for _ in range(6):
+            storm.now += 1
+            joined = storm.guard.on_final(*LOW[:2], joins=True, now=storm.now)
+            assert (joined.verdict, joined.open) == (Verdict.ALLOW, False)
+            assert joined.signature == "vad_misfire:low_confidence"
+        assert storm.guard.in_a_row == 1
+
+
+def test_one_that_joins_may_trip_and_passes_even_so() -> None:
+    storm = Storm()
+    storm.hear(GENUINE, EMPTY, EMPTY, EMPTY, EMPTY)
+    trips = []
+    for _ in range(2):
+        joined = storm.guard.on_final(*LOW[:2], joins=True, now=storm.now)
+        assert (joined.verdict, joined.open) == (Verdict.ALLOW, True)
+        trips.append(joined.trip is not None)
+    assert trips == [True, False]
+    assert storm.hear(LOW).verdict is Verdict.SUPPRESS, "another turn"
+
+
+@pytest.mark.parametrize("result", [EMPTY, ECHO])
+def test_blanks_and_echoes_join_nothing(result: Result) -> None:
+    storm = Storm()
+    storm.hear(GENUINE, ECHO)
+    text, confidence, echo = result
+    joined = storm.guard.on_final(text, confidence, echo=echo, joins=True, now=storm.now)
+    assert joined.verdict is Verdict.SUPPRESS
+
+
 def test_a_user_may_repeat_the_agents_words_once() -> None:
     storm = Storm()
     assert storm.hear(ECHO).verdict is Verdict.ALLOW

@@ -22,6 +22,7 @@ from runguard_otel.adapters.agents_v1.streams import model_names
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.guards.confidence import known_confidence
+from runguard_otel.core.guards.misfire import MisfireKind
 from runguard_otel.core.verdict import Clock, Mode, Verdict
 
 __all__ = ["patches"]
@@ -90,13 +91,18 @@ class _Gate:
 
     def emit(self, wrapped: Any, ears: Any, args: Any, kwargs: Any) -> Any:
         """``HumanInput.emit``: a result on its way to the agent."""
-        forward = True
+        forward, before = True, []
         if len(args) > 1 and args[0] in ("final_transcript", "interim_transcript"):
             with shield(self._recorder, "HumanInput.emit"):
                 agent = self._sessions.agent_of(ears)
                 if agent is not None:
-                    judge = self._final if args[0] == "final_transcript" else self._interim
-                    forward = judge(agent, args[1])
+                    if args[0] == "final_transcript":
+                        forward = self._final(agent, args[1])
+                        before = self._begun_with(agent, args[1]) if forward else []
+                    else:
+                        forward = self._interim(agent, args[1])
+        for unsure in before:
+            wrapped(args[0], unsure)
         return wrapped(*args, **kwargs) if forward else None
 
     async def recognize(self, wrapped: Any, ears: Any, args: Any, kwargs: Any) -> Any:
@@ -142,16 +148,31 @@ class _Gate:
         best = event.alternatives[0] if event.alternatives else None
         provider, model, measures = recogniser_of(agent.stt)
         confidence = known_confidence(best.confidence) if best is not None and measures else None
-        decision = self._sessions.state(agent).on_final(
-            best.text if best is not None else "", confidence, provider, model, activity=agent
+        state = self._sessions.state(agent)
+        decision = state.on_final(
+            best.text if best is not None else "",
+            confidence,
+            provider,
+            model,
+            activity=agent,
+            joins=self._enforcing and bool(str(agent._transcribed_text).strip()),
         )
         stop = self._enforcing and decision.verdict is Verdict.SUPPRESS
         if stop:
             agent._transcribed_interim_text = ""
+            if decision.kind is MisfireKind.LOW_CONFIDENCE and not decision.open:
+                state.kept.keep(event)
         self._recorder.observe(
             "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
         )
         return not stop
+
+    def _begun_with(self, agent: Any, event: Any) -> list[Any]:
+        """The results kept back in the turn to which ``event`` adds words, to go before it."""
+        best = event.alternatives[0] if event.alternatives else None
+        if best is None or not best.text.strip():
+            return []
+        return self._sessions.state(agent).kept.take()
 
     def _interim(self, agent: Any, event: Any) -> bool:
         """In a storm a guess must not interrupt the agent."""
@@ -162,6 +183,7 @@ class _Gate:
         """Whether this turn must not reach the LLM. Counts it, if no result of it was counted."""
         state = self._sessions.state(agent)
         judged, cut_off = state.judged, state.cut_off
+        state.kept.forget()
         state.judged = state.cut_off = False
         if not _would_ask_without_words(agent):
             return False

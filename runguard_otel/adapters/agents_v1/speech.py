@@ -14,6 +14,7 @@ from typing import Any
 
 from runguard_otel.adapters.agents_v1 import batch_stt, echo_text, session
 from runguard_otel.adapters.agents_v1.exchange import transcribes
+from runguard_otel.adapters.agents_v1.pending_turn import LATE_SECONDS, holds_words, pause_within
 from runguard_otel.adapters.agents_v1.realtime import RealtimeGate
 from runguard_otel.adapters.agents_v1.recognisers import kept_back, recogniser_of
 from runguard_otel.adapters.agents_v1.services import Services
@@ -22,6 +23,7 @@ from runguard_otel.adapters.agents_v1.speech_state import GUARD, SpeechState
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.guards.confidence import known_confidence
+from runguard_otel.core.guards.misfire import MisfireKind
 from runguard_otel.core.verdict import Clock, Mode, Verdict
 
 __all__ = ["patches"]
@@ -96,14 +98,18 @@ class _Gate:
 
     async def on_stt_event(self, wrapped: Any, recognition: Any, args: Any, kwargs: Any) -> Any:
         event = args[0] if args else kwargs.get("ev")
-        forward = event
+        forward, before = event, []
         kind = getattr(event, "type", None)
         if kind in self._texts:
             with shield(self._recorder, "AudioRecognition._on_stt_event"):
                 forward = self._judge(recognition, event)
+                if forward is event and kind is self._final:
+                    before = self._begun_with(recognition, event)
         elif kind is self._speech_starts or kind is self._speech_ends:
             with shield(self._recorder, "AudioRecognition._on_stt_event"):
                 self._recognised_voice(recognition, event)
+        for unsure in before:
+            await wrapped(unsure)
         if forward is None:
             return None
         if forward is event:
@@ -162,6 +168,7 @@ class _Gate:
             model,
             activity=activity,
             mode=None if acts else Mode.OBSERVE,
+            joins=acts and holds_words(activity),
         )
         if text and not text.isspace():
             state.segments.words()
@@ -170,6 +177,8 @@ class _Gate:
             _forget_guesses(recognition)
             if best is None or text:
                 _received(recognition)
+            if decision.kind is MisfireKind.LOW_CONFIDENCE and not decision.open:
+                state.kept.keep(event)
             if best is None:
                 # The host takes `alternatives[0]` unasked: this one would end recognition for good.
                 forward = None
@@ -179,6 +188,16 @@ class _Gate:
             "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
         )
         return forward
+
+    def _begun_with(self, recognition: Any, event: Any) -> list[Any]:
+        """The results kept back in the turn to which ``event`` adds words, to go before it."""
+        best = event.alternatives[0] if event.alternatives else None
+        if best is None or not best.text.strip() or not self._acts_on(recognition):
+            return []
+        state = self._sessions.of_recognition(recognition)
+        late = state.segments.silent_for(self._sessions.clock()) > LATE_SECONDS
+        kept = state.kept.take()
+        return [] if late else kept
 
     def _acts_on(self, recognition: Any) -> bool:
         """With a realtime model STT results are subtitles: the model hears the audio itself."""
@@ -193,19 +212,28 @@ class _Gate:
         if event.type is self._voice_starts:
             if segments.wordless:
                 state.unheard_segment()
-            segments.began(now - event.speech_duration - late)
+            began = now - event.speech_duration - late
+            self._may_be_new_turn(state, recognition, began)
+            segments.began(began)
         else:
             segments.ended(now - event.silence_duration - late, event.speech_duration)
+
+    def _may_be_new_turn(self, state: SpeechState, recognition: Any, began: float) -> None:
+        if not state.segments.continues(began, pause_within(recognition)):
+            state.kept.forget()
 
     def _recognised_voice(self, recognition: Any, event: Any) -> None:
         """The recogniser tells when a voice begins and ends: believed where it finds the turns."""
         detector = getattr(recognition, "_vad", None)
         if detector is not None and getattr(recognition, "_turn_detection_mode", "") != "stt":
             return
-        segments, now = self._sessions.of_recognition(recognition).segments, self._sessions.clock()
+        state = self._sessions.of_recognition(recognition)
+        segments, now = state.segments, self._sessions.clock()
         if event.type is self._speech_starts:
-            began = getattr(event, "speech_start_time", None)  # wall clock; not in every release
-            segments.recognised(now - max(0.0, time.time() - began) if began else now)
+            said = getattr(event, "speech_start_time", None)  # wall clock; not in every release
+            began = now - max(0.0, time.time() - said) if said else now
+            self._may_be_new_turn(state, recognition, began)
+            segments.recognised(began)
         else:
             segments.recognised_end(now)
 

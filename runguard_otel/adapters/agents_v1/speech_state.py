@@ -12,7 +12,7 @@ from typing import Any
 
 from runguard_otel.adapters.agents_v1.context import current_job, session_context
 from runguard_otel.adapters.agents_v1.cooldown import Cooldown
-from runguard_otel.adapters.agents_v1.pending_turn import drop_misfires
+from runguard_otel.adapters.agents_v1.pending_turn import KeptBack, drop_misfires
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_actions import SpeechActions
 from runguard_otel.adapters.agents_v1.vad import VADThresholds
@@ -67,6 +67,7 @@ class SpeechState:
         )
         self.echo = EchoMemory(settings.vad_misfire_echo_seconds)
         self.segments = VoiceSegments()
+        self.kept = KeptBack()
         self._session = weakref.ref(session)
         self._recorder = services.recorder
         self._clock = clock
@@ -106,6 +107,7 @@ class SpeechState:
         answered: bool = False,
         remedy: str = "",
         began: float | None = None,
+        joins: bool = False,
     ) -> MisfireDecision:
         """Judge and report one final result.
 
@@ -120,12 +122,13 @@ class SpeechState:
             answered: The model needs no transcript to answer: nothing is held back before a trip.
             remedy: What a trip does to this session, where that is not what the guard says.
             began: When the speech began, in monotonic seconds, if the result came long after it.
+            joins: Whether its turn already holds words that were let through.
         """
         now = self._clock()
         mode = mode or self.mode
         span = self.segments.span(now) if began is None else (began, began)
         echo = self.echo.is_echo(text, now, span)
-        decision = self.guard.on_final(text, confidence, echo=echo, now=now)
+        decision = self.guard.on_final(text, confidence, echo=echo, joins=joins, now=now)
         recorder = self._recorder
         if heard:
             recorder.add(
@@ -146,6 +149,7 @@ class SpeechState:
         self._settle(decision.open)
         if decision.open:
             self._last_misfire = now
+            self.kept.forget()
         if decision.trip is not None:
             self._tripped(decision.trip, activity, mode, remedy)
         return decision

@@ -46,6 +46,23 @@ class VoiceSegments:
         if not self._detected and self._ended is None:
             self._ended = at
 
+    def silent_for(self, at: float) -> float:
+        """Seconds from the end of the last voice until ``at``; none, if it goes on."""
+        if self._began is None:
+            return float("inf")
+        return 0.0 if self._ended is None else at - self._ended
+
+    def continues(self, at: float, pause: float) -> bool:
+        """Whether a voice that begins at ``at`` may be of the same turn as the last one.
+
+        Args:
+            at: Monotonic seconds.
+            pause: How long the user may be silent within a turn, in seconds.
+        """
+        if self._ended is None:
+            return self._began is not None
+        return pause > 0 and at - self._ended <= pause
+
     def words(self) -> None:
         """A final result with words: the segment led to something."""
         self._heard, self.wordless = True, False

@@ -88,11 +88,6 @@ class MisfireDecision(Decision):
 
 _PASS = MisfireDecision(Verdict.ALLOW)
 _PASS_AND_CLOSE = MisfireDecision(Verdict.ALLOW, closed=True)
-_STILL_OPEN = {
-    kind: MisfireDecision(Verdict.SUPPRESS, signature, open=True, kind=kind)
-    for kind, signature in _SIGNATURE.items()
-    if signature
-}
 
 
 class MisfireGuard:
@@ -101,7 +96,8 @@ class MisfireGuard:
     Before the trip a blank result or one below the floor is suppressed; of the other misfires since
     the last genuine result the first unsure one and the first echo pass (a soft-spoken user, or one
     who repeats the agent's words, is worth a turn). After it everything but genuine speech is
-    suppressed, until one genuine result, or a quiet window, closes the guard.
+    suppressed, until one genuine result, or a quiet window, closes the guard. An unsure result that
+    joins words let through always passes, for half a turn is another turn; they count once.
 
     Args:
         policy: The thresholds.
@@ -145,7 +141,13 @@ class MisfireGuard:
         self._turn = False
 
     def on_final(
-        self, text: str, confidence: float | None, *, echo: bool = False, now: float
+        self,
+        text: str,
+        confidence: float | None,
+        *,
+        echo: bool = False,
+        joins: bool = False,
+        now: float,
     ) -> MisfireDecision:
         """Judge one final result.
 
@@ -153,12 +155,13 @@ class MisfireGuard:
             text: What was recognised.
             confidence: 0 to 1, or ``None`` when it is not known.
             echo: Whether it is the agent's own voice.
+            joins: Whether the turn it belongs to already holds words that were let through.
             now: Monotonic seconds.
         """
         kind = self.classify(text, confidence, echo=echo)
         if kind is MisfireKind.GENUINE:
             return self._genuine(now)
-        return self._misfire(kind, confidence, now)
+        return self._misfire(kind, confidence, joins and kind is MisfireKind.LOW_CONFIDENCE, now)
 
     def classify(self, text: str, confidence: float | None, *, echo: bool) -> MisfireKind:
         """What a final result is, without counting it."""
@@ -187,23 +190,28 @@ class MisfireGuard:
             self._mute.healthy(now)
         return _PASS_AND_CLOSE if self._breaker.healthy(now) else _PASS
 
-    def _misfire(self, kind: MisfireKind, confidence: float | None, now: float) -> MisfireDecision:
+    def _misfire(
+        self, kind: MisfireKind, confidence: float | None, joins: bool, now: float
+    ) -> MisfireDecision:
         policy, row = self._policy, self._row
         was_open = self._breaker.is_open(now)
         if row and now - row[-1][0] >= policy.window_seconds:
             row.clear()  # so long ago that it is another story
             self._passed.clear()
-        row.append((now, kind))
+        if counts := not (joins and any(seen is kind for _, seen in row)):
+            row.append((now, kind))
         signature = _SIGNATURE[kind]
+        verdict = Verdict.ALLOW if joins else Verdict.SUPPRESS
         if kind is MisfireKind.ECHO:
             self._mute.bad(now)
         if was_open:
             self._breaker.bad(now)
-            return _STILL_OPEN[kind]
-        if len(row) == policy.limit and now - row[0][0] <= policy.window_seconds:
+            return MisfireDecision(verdict, signature, open=True, kind=kind)
+        if counts and len(row) == policy.limit and now - row[0][0] <= policy.window_seconds:
             trip = self._trip(signature, now)
-            return MisfireDecision(Verdict.SUPPRESS, signature, trip, open=True, kind=kind)
-        return MisfireDecision(self._one_may_pass(kind, confidence), signature, kind=kind)
+            return MisfireDecision(verdict, signature, trip, open=True, kind=kind)
+        verdict = Verdict.ALLOW if joins else self._one_may_pass(kind, confidence)
+        return MisfireDecision(verdict, signature, kind=kind)
 
     def _one_may_pass(self, kind: MisfireKind, confidence: float | None) -> Verdict:
         below = confidence is not None and confidence < self._policy.floor_confidence
