@@ -53,15 +53,23 @@ async def test_other_parameters_open_a_real_stream(server: StageServer, room: rt
             await stream.aclose()
 
 
+def recogniser(kept_in: str, settings: object) -> ScriptedSTT:
+    """One as a plugin makes it, which keeps its settings in the attribute ``kept_in``."""
+    model = ScriptedSTT()
+    if kept_in:
+        setattr(model, kept_in, settings)
+    return model
+
+
+@pytest.mark.parametrize("kept_in", ["_opts", "_config", "_params", "_stt_options"])
 async def test_an_stt_made_per_track_shares_only_with_the_same_settings(
-    server: StageServer, room: rtc.Room
+    server: StageServer, room: rtc.Room, kept_in: str
 ) -> None:
     made: list[ScriptedSTT] = []
 
-    def opener(options: object) -> Any:
+    def opener(settings: object) -> Any:
         def open_stream() -> stt.RecognizeStream:
-            made.append(ScriptedSTT())
-            made[-1]._opts = options  # type: ignore[attr-defined]  # where plugins keep settings
+            made.append(recogniser(kept_in, settings))
             return made[-1].stream()
 
         return open_stream
@@ -72,6 +80,30 @@ async def test_an_stt_made_per_track_shares_only_with_the_same_settings(
         for model in made:
             for stream in model.streams:
                 await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("kept_in", "settings"),
+    [
+        (("_language", "_language"), ("en", "es")),
+        (("_language", "_language"), ("en", "en")),
+        (("_opts", "_config"), ("en", "en")),
+        (("_opts", ""), ("en", "en")),
+        (("", ""), ("", "")),
+        (("_opts", "_opts"), (object(), object())),
+        (("_opts", "_opts"), (1, True)),
+    ],
+)
+async def test_stts_whose_settings_cannot_be_compared_share_nothing(
+    server: StageServer, room: rtc.Room, kept_in: tuple[str, str], settings: tuple[object, object]
+) -> None:
+    """Spanish that goes into a stream of English is worse than one stream more."""
+    models = [recogniser(where, what) for where, what in zip(kept_in, settings, strict=True)]
+    with Guarded():
+        await flap_opening(server, room, [model.stream for model in models])
+        assert [len(model.streams) for model in models] == [1, 1]
+        for model in models:
+            await model.streams[0].aclose()
 
 
 async def test_audio_of_another_sample_rate_gets_a_real_stream_of_its_own(

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["SharedStream", "free_one", "interchangeable"]
 
 _END = object()
+_SETTINGS: Final = ("_opts", "_config", "_params", "_stt_options")
+"""Where plugins keep an STT's settings: most in the first; google, aws and azure in the second,
+soniox and rtzr in the third, speechmatics in the last (all as of 1.8.9)."""
 TAIL_SECONDS: Final = 0.5
 """Audio of a track that may still arrive after its end was announced; more is another source's."""
 
@@ -197,12 +200,24 @@ def free_one(streams: Sequence[SharedStream]) -> SharedStream | None:
 def interchangeable(one: stt.STT[Any], other: stt.STT[Any]) -> bool:
     """Whether a stream of either would do. Some applications make an STT per track.
 
-    An adapter is itself only: what is inside it is not known here. Plugins keep their settings
-    (language, endpoint) in ``_opts``, which must then be equal.
+    An adapter is itself only: what is inside it is not known here. Neither is one that keeps its
+    settings (language, endpoint) where no plugin does: nothing says that they are equal.
     """
     if one is other:
         return True
-    if type(one).__module__.startswith("livekit.agents.stt."):
+    if type(one) is not type(other) or type(one).__module__.startswith("livekit.agents.stt."):
         return False
-    mine, theirs = getattr(one, "_opts", None), getattr(other, "_opts", None)
-    return bool(mine == theirs)
+    mine, theirs = _settings(one), _settings(other)
+    return (
+        bool(mine)
+        and mine.keys() == theirs.keys()
+        and all(
+            type(value) is type(theirs[name]) and bool(value == theirs[name])
+            for name, value in mine.items()
+        )
+    )
+
+
+def _settings(model: stt.STT[Any]) -> dict[str, Any]:
+    kept = {name: getattr(model, name, None) for name in _SETTINGS}
+    return {name: value for name, value in kept.items() if value is not None}
