@@ -32,7 +32,6 @@ PATHS: Final = {
     "commit_after_nothing": "an empty final result, then a commit",
     "commit_without_any_result": "a commit without any result",
     "commit_promotes_a_guess": "an interim guess, an empty final result, then a commit",
-    "commit_after_low_confidence": "a final result of low confidence, then a commit",
     "turns_of_the_recogniser": "two empty turns that the recogniser itself began and ended",
     "malformed_then_speech": "a final result without alternatives, then a sentence; 1 is right",
     "batch_segments": "a recogniser without streaming: two empty segments, then a sentence; 1 is "

@@ -34,39 +34,31 @@ async def one_segment(c: Call, *texts: str, confidence: float = 0.45) -> None:
         await settle(20)
 
 
-async def ends(c: Call, mode: str = "vad") -> None:
+async def ends(c: Call) -> None:
     c.vad.end_of_speech()
     await settle()
-    if mode == "manual":
-        await c.commit()
 
 
-@pytest.mark.parametrize("mode", ["vad", "manual"])
-async def test_at_a_trip_a_pending_turn_of_misfires_is_dropped(mode: str) -> None:
+async def test_at_a_trip_a_pending_turn_of_misfires_is_dropped() -> None:
     with Guarded() as guarded:
-        async with call(turn_detection=mode, **LATE) as c:
+        async with call(turn_detection="vad", **LATE) as c:
             streams = len(c.stt.streams)  # type: ignore[attr-defined]  # a ScriptedSTT
             await one_segment(c, UNSURE)
             assert guarded.recorder.trips
             assert guarded.outcomes[0] == "allowed"
-            await ends(c, mode)
+            await ends(c)
             assert c.asked == []
             await c.hear(final(GENUINE))
-            if mode == "manual":
-                await c.commit()
             assert c.asked == [GENUINE]
             assert len(c.stt.streams) == streams  # type: ignore[attr-defined]  # the same
 
 
-@pytest.mark.parametrize("mode", ["vad", "manual"])
-async def test_left_alone_it_would_reach_the_llm(
-    monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
+async def test_left_alone_it_would_reach_the_llm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech_state, "drop_misfires", lambda *_: None)
     with Guarded():
-        async with call(turn_detection=mode, **LATE) as c:
+        async with call(turn_detection="vad", **LATE) as c:
             await one_segment(c, UNSURE)
-            await ends(c, mode)
+            await ends(c)
             assert c.asked == [UNSURE]
 
 

@@ -173,16 +173,16 @@ class _Gate:
         if text and not text.isspace():
             state.segments.words()
         forward = event
+        if best is None and self._reaches_llm(recognition):
+            # The host takes `alternatives[0]` unasked: this one would end recognition for good.
+            forward = None
+            _received(recognition)
         if acts and decision.verdict is Verdict.SUPPRESS:
             _forget_guesses(recognition)
-            if best is None or text:
-                _received(recognition)
             if decision.kind is MisfireKind.LOW_CONFIDENCE and not decision.open:
                 state.kept.keep(event)
-            if best is None:
-                # The host takes `alternatives[0]` unasked: this one would end recognition for good.
-                forward = None
-            elif text:
+            if best is not None and text:
+                _received(recognition)
                 forward = _changed(event, alternatives=[_changed(best, text="")])
         self._recorder.observe(
             "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
@@ -200,6 +200,14 @@ class _Gate:
         return [] if late else kept
 
     def _acts_on(self, recognition: Any) -> bool:
+        """Where the application says when a turn is (a button), what it holds is no noise either.
+
+        There, results are observed only, and a turn without a word is vetoed at its end.
+        """
+        manual = getattr(recognition, "_turn_detection_mode", "") == "manual"
+        return not manual and self._reaches_llm(recognition)
+
+    def _reaches_llm(self, recognition: Any) -> bool:
         """With a realtime model STT results are subtitles: the model hears the audio itself."""
         return self._enforcing and getattr(recognition._hooks, "_rt_session", None) is None
 
