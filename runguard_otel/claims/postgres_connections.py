@@ -40,10 +40,11 @@ class Connections:
         """A connection for one statement.
 
         Args:
-            seconds: How long to wait for a free one.
+            seconds: How long to wait for the first one. Where others are in use, it waits for its
+                turn; how long is for the caller to say.
 
         Raises:
-            OSError: If none is free in that time.
+            OSError: If there is none in that time.
         """
         session = await self._take(seconds)
         try:
@@ -61,9 +62,10 @@ class Connections:
             self._forget(session)
         waiter: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
+        connected = self._count > len(self._connecting)
         self._grow()
         try:
-            await asyncio.wait({waiter}, timeout=seconds)
+            await asyncio.wait({waiter}, timeout=None if connected else seconds)
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and not waiter.exception():
                 self._give(waiter.result())

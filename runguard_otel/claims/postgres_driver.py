@@ -28,7 +28,7 @@ __all__ = [
 Row = tuple[Any, ...]
 CONNECT_SECONDS = 2
 POOL_SECONDS = 0.2
-"""How long a statement waits for a connection, less than a claim's 250 ms."""
+"""How long a statement waits for the first connection, less than a claim's 250 ms."""
 OWN_OPTIONS = ("mode", "driver")
 
 

@@ -98,14 +98,26 @@ async def test_one_that_dies_in_use_makes_room_for_who_waits(
     await asyncio.wait_for(waiting, 0.5)
 
 
-async def test_who_waits_too_long_is_told(connections: Connections) -> None:
+async def test_who_waits_too_long_for_the_first_is_told(
+    connections: Connections, server: Server
+) -> None:
+    server.handshake = 60
+    with pytest.raises(OSError, match=r"no connection within 0\.01 s"):
+        async with connections.one(0.01):
+            pass
+    connections.close()
+
+
+async def test_who_waits_for_his_turn_waits_as_long_as_his_caller_lets_him(
+    connections: Connections,
+) -> None:
     async with AsyncExitStack() as stack:
         for _ in range(CONNECTIONS):
             await stack.enter_async_context(connections.one(1))
-        with pytest.raises(OSError, match=r"no connection within 0\.01 s"):
-            async with connections.one(0.01):
-                pass
-    await use(connections)
+        waiting = asyncio.ensure_future(use(connections, 0.01))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    await waiting
 
 
 async def test_every_one_who_waits_learns_why_nobody_connects(
