@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from runguard_otel.core.ports import Recorder
 
 __all__ = ["StreamPool"]
 
+DRAIN_SECONDS: Final = 2.0
+"""How long the last words of a job may take after its end."""
 CLOSE_SECONDS: Final = 2.0
 """A provider that does not answer must not hold up the end of a job."""
 
@@ -120,19 +123,31 @@ class StreamPool:
         """A track is gone, and ``ended`` is set on its subscription."""
         self._line.track_ended(place)
 
-    def room_left(self, room: str, own: str) -> None:
-        """That connection is over: what nobody holds need not wait for its next track."""
+    def participant_left(self, room: str, own: str, participant: str) -> None:
+        """Who waits for the last words of a participant that is gone gets them at once.
+
+        What was closed waits on: who leaves may come back.
+        """
         for shared in self._all():
-            place = _place(shared)
-            if place is not None and (place.room, place.own) == (room, own):
-                _soon(shared)
+            at = shared.subscription
+            if at is not None and at.place[:3] == (room, own, participant):
+                at.left = True
+                _look_soon(shared)
+
+    def room_left(self, room: str, own: str) -> None:
+        """That connection is over: nothing that is let go, now or later, awaits its next track."""
+        for shared in self._all():
+            at = shared.subscription
+            if at is not None and at.place[:2] == (room, own):
+                at.over = True
+                _look_soon(shared)
 
     def close(self) -> None:
         """End what nobody holds; what is in use goes on and ends as soon as it is let go."""
         self._linger_seconds = 0.0
         for shared in self._all():
             shared.linger_seconds = 0.0
-            _soon(shared)
+            _look_soon(shared)
         self._line.close()
 
     def _others(
@@ -171,6 +186,10 @@ class StreamPool:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
+    async def _drain(self, shared: SharedStream) -> None:
+        with shield(self._recorder, "STT.stream"), contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(shared.drain(), DRAIN_SECONDS)
+
     async def _aclose(self, real: stt.RecognizeStream) -> None:
         with shield(self._recorder, "STT.stream"):
             await real.aclose()
@@ -186,6 +205,7 @@ class StreamPool:
             await self._line.dismiss(loop)
             mine = [s for s in self._all() if s.loop is loop and s.retire()]
             if mine:
+                await asyncio.wait([asyncio.ensure_future(self._drain(s)) for s in mine])
                 closing = [asyncio.ensure_future(self._aclose(s.real)) for s in mine]
                 await asyncio.wait(closing, timeout=CLOSE_SECONDS)
 
@@ -209,10 +229,10 @@ class Opener:
             return self._wrapped(*self._args, **self._kwargs)
 
 
-def _soon(shared: SharedStream) -> None:
-    """Let it end in its own loop, unless it is in use."""
+def _look_soon(shared: SharedStream) -> None:
+    """Let it end in its own loop if it is time to, unless it is in use."""
     if not shared.loop.is_closed():
-        shared.loop.call_soon_threadsafe(shared.expire)
+        shared.loop.call_soon_threadsafe(shared.look)
 
 
 def _place(shared: SharedStream) -> Place | None:

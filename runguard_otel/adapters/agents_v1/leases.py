@@ -65,6 +65,8 @@ class Lease(_Proxy):
         if self._self_taken:
             return
         self._self_check()
+        if self._self_lost():
+            return
         if self._self_backlog is not None:
             self._self_backlog.push(frame)
         else:
@@ -75,6 +77,8 @@ class Lease(_Proxy):
         if self._self_taken:
             return
         self._self_check()
+        if self._self_lost():
+            return
         if self._self_backlog is not None:
             self._self_backlog.flush()
         else:
@@ -130,6 +134,10 @@ class Lease(_Proxy):
             raise RuntimeError(f"{kind.__module__}.{kind.__name__} input ended")
         if self._self_failure is not None:
             raise self._self_failure
+
+    def _self_lost(self) -> bool:
+        """The job is over and we have ended the input: user code may not have noticed yet."""
+        return self._self_backlog is None and self._self_shared.over
 
     def _self_forward(self, frame: rtc.AudioFrame) -> None:
         self._self_shared.pushed(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,10 @@ _END = object()
 _SETTINGS: Final = ("_opts", "_config", "_params", "_stt_options")
 """Where plugins keep an STT's settings: most in the first; google, aws and azure in the second,
 soniox and rtzr in the third, speechmatics in the last (all as of 1.8.9)."""
+LAST_WORDS_SECONDS: Final = 1.0
+"""How long who reads on after the end of the input, for the last words, waits for a next track."""
+LATE_END_SECONDS: Final = 0.25
+"""The same while the track is there: its end may be announced late (120 to 160 ms were seen)."""
 TAIL_SECONDS: Final = 0.5
 """Audio of a track that may still arrive after its end was announced; more is another source's."""
 
@@ -59,6 +64,9 @@ class SharedStream:
         self._freed = freed
         self._late_seconds = 0.0
         self._let_go = False
+        self._let_go_at = 0.0
+        self._was_read = False
+        self._read: asyncio.Future[None] = self.loop.create_future()
         self._over = False
         self._fetching: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -68,6 +76,11 @@ class SharedStream:
         """Whether it takes more audio."""
         task = getattr(self.real, "_task", None)
         return not self._over and (task is None or not task.done())
+
+    @property
+    def over(self) -> bool:
+        """Whether its input has ended, or is about to: nothing that is pushed arrives."""
+        return self._over
 
     @property
     def released(self) -> bool:
@@ -110,6 +123,8 @@ class SharedStream:
         if subscription is not self.subscription:
             subscription.streams.append((self.key, self.recognizer))
         self.kept, self._late_seconds = False, 0.0
+        if self._read.done():
+            self._read = self.loop.create_future()
         self.holder, self.subscription, self._let_go = lease, subscription, False
 
     def let_go(self, lease: Lease, *, reads: bool) -> None:
@@ -118,18 +133,42 @@ class SharedStream:
             return
         if not reads:
             self.holder = None
-        self._let_go = True
+            self._read_to_end()
+        if not self._let_go:
+            self._let_go, self._let_go_at = True, self.loop.time()
         if self._over:  # its input has ended already
             if not reads:
                 self._close(self, False)
-        elif self._timer is None:
-            self._timer = self.loop.call_later(self.linger_seconds, self.expire)
+            return
+        self.look()
         self._freed(self.key)
 
-    def expire(self) -> None:
-        """Nobody took over in time: end it for real. A stream in use is left alone."""
-        if self._let_go and not self._over:
+    def look(self) -> None:
+        """End it if nobody took over in time; else look again then. One in use is left alone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._let_go or self._over:
+            return
+        left = self._let_go_at + self._patience() - self.loop.time()
+        if left > 0:
+            self._timer = self.loop.call_later(left, self.look)
+        else:
             self.end()
+
+    def _patience(self) -> float:
+        """Seconds from the letting go in which the next track may have it.
+
+        Who closed it waits for nothing. Who only ended the input waits for the last words, which
+        many providers say at the end of it only.
+        """
+        track = self.subscription
+        if track is None or track.over or (track.left and self.holder is not None):
+            return 0.0
+        if self.holder is None:
+            return self.linger_seconds
+        last_words = LAST_WORDS_SECONDS if track.ended else LATE_END_SECONDS
+        return min(self.linger_seconds, last_words)
 
     def end(self) -> None:
         """End it, in use or not."""
@@ -147,6 +186,7 @@ class SharedStream:
 
     def fetch(self) -> asyncio.Task[Any]:
         """The task that reads the next event; it survives its reader, so no event is lost."""
+        self._was_read = True
         if self._fetching is None:
             self._fetching = self.loop.create_task(self._next())
             self._fetching.add_done_callback(_retrieve)
@@ -161,12 +201,33 @@ class SharedStream:
         """
         if self._fetching is not task:
             return None
-        result = task.result()
+        try:
+            result = task.result()
+        except Exception:
+            self._read_to_end()
+            raise
         if result is _END:
+            self._read_to_end()
             raise StopAsyncIteration
         self._fetching = None
         event: stt.SpeechEvent = result
         return event
+
+    async def drain(self) -> None:
+        """End the input and wait until who reads has read it all. The caller sets a limit."""
+        if self.holder is None:
+            return
+        with contextlib.suppress(RuntimeError):  # it ended by itself, or was ended before
+            self.real.end_input()
+        task = getattr(self.real, "_task", None)
+        if task is not None:
+            await asyncio.wait({task})
+        if self._was_read:
+            await asyncio.wait({self._read})
+
+    def _read_to_end(self) -> None:
+        if not self._read.done():
+            self._read.set_result(None)
 
     async def _next(self) -> Any:
         try:

@@ -41,6 +41,8 @@ class Subscription:
         report: Told once what became of it: ``opened``, ``reused`` or ``observed``.
         also_report: Told as well.
         ended: Whether the track is gone, or was subscribed again since.
+        left: Whether its participant is gone as well.
+        over: Whether our connection is gone as well.
         streams: What was opened or reused for it: the stream's key, and its recogniser.
         waiting: How many leases for it do not know yet which stream they will be a handle on.
     """
@@ -49,6 +51,8 @@ class Subscription:
     report: Callable[[str], None]
     also_report: Callable[[str], None] | None = None
     ended: bool = False
+    left: bool = False
+    over: bool = False
     waiting: int = 0
     streams: list[tuple[Hashable, Any]] = field(default_factory=list)
     _unused: bool = field(default=False, repr=False)

@@ -109,10 +109,15 @@ class _TrackGuard:
                     gone.append(live.pop(sid))
         for subscription in gone:
             subscription.ended = True
+            subscription.left = event == "participant_disconnected"
+            subscription.over = event == "disconnected"
             subscription.unused()
             self.pool.track_ended(subscription.place)
         if event == "disconnected":
-            self.pool.room_left(room.name, _own_identity(room))
+            self.pool.room_left(_room_name(room), _own_identity(room))
+        elif event == "participant_disconnected" and args:
+            who = str(getattr(args[0], "identity", ""))
+            self.pool.participant_left(_room_name(room), _own_identity(room), who)
 
     def settle(self) -> None:
         """Report what is not reported yet: nobody will know better."""
@@ -212,7 +217,11 @@ def _place(room: rtc.Room, publication: Any, participant: Any) -> Place:
         source = rtc.TrackSource.Name(number).removeprefix("SOURCE_").lower()  # type: ignore[arg-type]
     if source not in _SOURCES:
         source = "unknown"
-    return Place(room.name or f"?{id(room)}", _own_identity(room), str(who), source)
+    return Place(_room_name(room), _own_identity(room), str(who), source)
+
+
+def _room_name(room: rtc.Room) -> str:
+    return room.name or f"?{id(room)}"
 
 
 def _own_identity(room: rtc.Room) -> str:
