@@ -89,13 +89,22 @@ class StreamPool:
         own: Opener,
     ) -> Lease:
         """The first lease on ``real``, which was just opened."""
+        for idle in self._idle(subscription.place):
+            if idle.subscription is subscription and not subscription.ended and idle.key == key:
+                idle.end()  # the track is still there and has another: it was no republish
         shared = self.share(key, recognizer, real)
         return Lease(shared, subscription, lambda: self.share(key, recognizer, own()))
 
     def share(self, key: Key, recognizer: stt.STT[Any], real: stt.RecognizeStream) -> SharedStream:
         """Remember ``real`` until it ends."""
         shared = SharedStream(
-            key, real, recognizer, self._linger_seconds, self._over, self._line.freed
+            key,
+            real,
+            recognizer,
+            self._linger_seconds,
+            self._grace_seconds,
+            self._over,
+            self._freed,
         )
         with self._lock:
             self._streams.setdefault(key, []).append(shared)
@@ -164,6 +173,16 @@ class StreamPool:
             and (shared.released or not shared.kept)
             and interchangeable(shared.recognizer, recognizer)
         ]
+
+    def _idle(self, place: Place) -> list[SharedStream]:
+        return [s for s in self._all() if s.idle and _place(s) == place]
+
+    def _freed(self, shared: SharedStream) -> None:
+        if shared.idle and shared.subscription is not None:
+            for older in self._idle(shared.subscription.place):
+                if older.subscription is not shared.subscription:
+                    older.end()  # the track after it had no use for it: nor will the next one
+        self._line.freed(shared.key)
 
     def _all(self) -> list[SharedStream]:
         with self._lock:

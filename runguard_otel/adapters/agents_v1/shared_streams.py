@@ -36,10 +36,11 @@ class SharedStream:
         key: What must be equal for a track to have it.
         real: The stream.
         recognizer: The STT that opened it.
-        linger_seconds: How long it stays open after its holder let go.
+        linger_seconds: How long it stays open after its holder closed it and its track ended.
+        grace_seconds: How long it stays open for the end of its track to be announced.
         close: Called when it is over: ``close(shared, drain)`` ends the real stream's input
             (``drain``, somebody still reads) or closes it, and forgets it.
-        freed: Called with the key when its holder lets go.
+        freed: Called when its holder lets go.
     """
 
     def __init__(
@@ -48,13 +49,15 @@ class SharedStream:
         real: stt.RecognizeStream,
         recognizer: stt.STT[Any],
         linger_seconds: float,
+        grace_seconds: float,
         close: Callable[[SharedStream, bool], None],
-        freed: Callable[[tuple[Hashable, ...]], None],
+        freed: Callable[[SharedStream], None],
     ) -> None:
         self.key = key
         self.real = real
         self.recognizer = recognizer
         self.linger_seconds = linger_seconds
+        self.grace_seconds = grace_seconds
         self.loop = asyncio.get_running_loop()
         self.holder: Lease | None = None
         self.subscription: Subscription | None = None
@@ -86,6 +89,11 @@ class SharedStream:
     def released(self) -> bool:
         """Whether its holder let go of it."""
         return self._let_go
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has it: it is open for the next track only."""
+        return self.alive and self._let_go and self.holder is None
 
     @property
     def trackless(self) -> bool:
@@ -141,7 +149,7 @@ class SharedStream:
                 self._close(self, False)
             return
         self.look()
-        self._freed(self.key)
+        self._freed(self)
 
     def look(self) -> None:
         """End it if nobody took over in time; else look again then. One in use is left alone."""
@@ -159,14 +167,16 @@ class SharedStream:
     def _patience(self) -> float:
         """Seconds from the letting go in which the next track may have it.
 
-        Who closed it waits for nothing. Who only ended the input waits for the last words, which
-        many providers say at the end of it only.
+        Who closed it waits for nothing; while the track is there its end can only be late. Who
+        only ended the input waits for the last words, which many providers say not before that.
         """
         track = self.subscription
         if track is None or track.over or (track.left and self.holder is not None):
             return 0.0
         if self.holder is None:
-            return self.linger_seconds
+            return (
+                self.linger_seconds if track.ended else min(self.linger_seconds, self.grace_seconds)
+            )
         last_words = LAST_WORDS_SECONDS if track.ended else LATE_END_SECONDS
         return min(self.linger_seconds, last_words)
 
