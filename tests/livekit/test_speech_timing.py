@@ -1,4 +1,4 @@
-"""An echo is what was heard while the agent was audible, however late its text arrives."""
+"""An echo is a voice that began while the agent was audible, however late its text arrives."""
 
 from __future__ import annotations
 
@@ -68,11 +68,12 @@ async def an_echo_whose_segment_is_over(c: Call, guarded: Guarded) -> None:
 
 
 async def an_echo_that_began_before_the_detector_said_so(c: Call, guarded: Guarded) -> None:
-    """It took the detector 0.6 s to be sure; the voice began 1.8 s after the agent stopped."""
+    """It took the detector 0.6 s to be sure; the voice began 0.2 s after the agent stopped."""
     await speaks(c, guarded)
-    await silence_after(c, guarded, 2.4)
+    await silence_after(c, guarded, 0.8)
     c.vad.start_of_speech()
     await settle(20)
+    guarded.now += 1.5
     await result(c)
 
 
@@ -81,6 +82,16 @@ async def an_echo_told_by_the_recogniser(c: Call, guarded: Guarded) -> None:
     await voice_of_the_recogniser(c, True)
     await voice_of_the_recogniser(c, False)
     await silence_after(c, guarded, 4)
+    await result(c)
+
+
+async def a_user_who_repeats_it_soon(c: Call, guarded: Guarded) -> None:
+    """The answer of a lesson: it begins 0.4 s after the agent stopped."""
+    await speaks(c, guarded)
+    await silence_after(c, guarded, 1.0)
+    c.vad.start_of_speech()
+    await settle(20)
+    c.vad.end_of_speech()
     await result(c)
 
 
@@ -141,6 +152,19 @@ async def test_judged_by_when_the_text_arrives_it_would_be_the_other_way_round(
     assert await kinds(scene, mode) == ([] if expected else ["echo"])
 
 
+async def test_a_user_who_repeats_after_the_agent_at_once_is_no_echo() -> None:
+    assert await kinds(a_user_who_repeats_it_soon, "vad") == []
+
+
+async def test_without_any_voice_event_clear_words_after_the_agent_are_no_echo() -> None:
+    with Guarded() as guarded:
+        async with call(voice=True, speed=8) as c:
+            await speaks(c, guarded)
+            await silence_after(c, guarded, 0.5)
+            await result(c)
+    assert guarded.kinds == []
+
+
 async def test_without_any_voice_event_the_arrival_counts() -> None:
     with Guarded() as guarded:
         async with call(voice=True, speed=8) as c:
@@ -173,7 +197,7 @@ async def test_a_recogniser_that_says_when_the_voice_began_is_believed() -> None
         async with call(voice=True, speed=8, turn_detection="stt") as c:
             await speaks(c, guarded)
             await silence_after(c, guarded, 3)
-            await voice_of_the_recogniser(c, True, time.time() - 2)
+            await voice_of_the_recogniser(c, True, time.time() - 3.5)
             await result(c)
     assert guarded.kinds == ["echo"]
 

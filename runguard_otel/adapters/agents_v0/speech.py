@@ -101,6 +101,11 @@ class _Gate:
                         before = self._begun_with(agent, args[1]) if forward else []
                     else:
                         forward = self._interim(agent, args[1])
+        elif len(args) > 1 and args[0] in ("start_of_speech", "end_of_speech"):
+            with shield(self._recorder, "HumanInput.emit"):
+                agent = self._sessions.agent_of(ears)
+                if agent is not None:
+                    self._voice(agent, args[1], begins=args[0] == "start_of_speech")
         for unsure in before:
             wrapped(args[0], unsure)
         return wrapped(*args, **kwargs) if forward else None
@@ -141,6 +146,15 @@ class _Gate:
             else:
                 state.echo.push_whole(text, object())
         return wrapped(*args, **kwargs)
+
+    def _voice(self, agent: Any, event: Any, *, begins: bool) -> None:
+        """A voice began or ended. One without words is judged by its turn, not as a segment."""
+        segments, now = self._sessions.state(agent).segments, self._sessions.clock()
+        late = event.inference_duration
+        if begins:
+            segments.began(now - event.speech_duration - late)
+        else:
+            segments.ended(now - event.silence_duration - late, 0.0)
 
     def _final(self, agent: Any, event: Any) -> bool:
         """Whether the agent may have this result."""

@@ -72,6 +72,7 @@ class SpeechState:
         self._recorder = services.recorder
         self._clock = clock
         self._window = settings.vad_misfire_window_seconds
+        self._clear = settings.vad_misfire_min_confidence
         self._actions = actions(self._session, settings, thresholds)
         self.cooldown = Cooldown(
             settings.vad_misfire_cooldown_seconds, self._actions, self.loop, self._shielded
@@ -127,7 +128,8 @@ class SpeechState:
         now = self._clock()
         mode = mode or self.mode
         span = self.segments.span(now) if began is None else (began, began)
-        echo = self.echo.is_echo(text, now, span)
+        clear = confidence is not None and confidence >= self._clear
+        echo = self.echo.is_echo(text, now, span, clear=clear)
         decision = self.guard.on_final(text, confidence, echo=echo, joins=joins, now=now)
         recorder = self._recorder
         if heard:

@@ -13,6 +13,13 @@ __all__ = ["EchoMemory"]
 MIN_WORDS: Final = 3
 MIN_SHARE: Final = 0.8
 GRACE_SECONDS: Final = 2.0
+"""How late the text of an echo may be, where nobody tells when its voice began."""
+LEAD_SECONDS: Final = 1.0
+"""How long before the agent an echo may begin, as its detector has it: noise before it is joined,
+and where a voice began is reckoned back from when there was enough of it."""
+PLAYOUT_SECONDS: Final = 0.3
+"""How long the agent may still be heard after it stopped: its last words are on their way. More
+would take the prompt answer of who repeats after the agent for its echo."""
 MAX_PERIODS: Final = 16
 """Periods of speech remembered: more than an agent that is paused again and again has in 10 s."""
 
@@ -132,29 +139,36 @@ class EchoMemory:
             if text.expires is None:
                 text.expires = now + self.seconds
 
-    def audible(self, since: float, until: float) -> bool:
-        """Whether the agent spoke between the two moments, or up to two seconds before them."""
-        for began, ended in reversed(self._periods):
-            if since - ended > GRACE_SECONDS:
-                return False
-            if began <= until:
-                return True
-        return False
+    def audible(self, at: float, after: float) -> bool:
+        """Whether the agent spoke ``at`` a moment, or had stopped ``after`` seconds before."""
+        return self._spoke(at, at, 0.0, after)
 
-    def is_echo(self, heard: str, now: float, span: tuple[float, float] | None = None) -> bool:
+    def is_echo(
+        self,
+        heard: str,
+        now: float,
+        span: tuple[float, float] | None = None,
+        *,
+        clear: bool = False,
+    ) -> bool:
         """Whether ``heard`` is the agent's own voice.
 
-        At least three words, at least 80 % of them in one stretch of what the agent said, heard
-        while it was audible.
+        At least three words, at least 80 % of them in one stretch of what the agent said, of a
+        voice that began while it was audible. Who answers in the agent's words begins later.
 
         Args:
             heard: What was recognised.
             now: Monotonic seconds.
             span: From when to when the voice was heard, in monotonic seconds, if that is known: a
                 recogniser may take long. Else it was heard ``now``.
+            clear: Whether it was recognised with confidence. If it is not known when the voice
+                began, such words are an echo only while the agent speaks.
         """
-        since, until = span or (now, now)
-        if not self.audible(since, until):
+        if span is not None:
+            near = self._spoke(*span, LEAD_SECONDS, PLAYOUT_SECONDS)
+        else:
+            near = self.audible(now, 0.0 if clear else GRACE_SECONDS)
+        if not near:
             return False
         self._forget(now)
         if not self._texts:
@@ -166,6 +180,15 @@ class EchoMemory:
             said = " ".join(text.joined() for text in self._texts.values())
             self._index = WordIndex(tokens(said))
         return self._index.containment(found, at_least=MIN_SHARE) >= MIN_SHARE
+
+    def _spoke(self, since: float, until: float, before: float, after: float) -> bool:
+        """Whether it did when a voice began, give or take; not only when that was over."""
+        for began, ended in reversed(self._periods):
+            if since - ended > after:
+                return False
+            if began <= min(since + before, until):
+                return True
+        return False
 
     def _forget(self, now: float) -> None:
         for source in [
