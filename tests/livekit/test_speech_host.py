@@ -13,6 +13,7 @@ from livekit.agents.stt.fallback_adapter import FallbackRecognizeStream
 from livekit.agents.stt.stream_adapter import StreamAdapterWrapper
 from livekit.agents.voice.agent_activity import AgentActivity
 from livekit.agents.voice.audio_recognition import AudioRecognition
+from livekit.agents.voice.io import AgentInput
 
 from runguard_otel.core.guards.echo import EchoMemory
 from runguard_otel.core.guards.misfire import MisfireGuard
@@ -33,6 +34,7 @@ TARGETS: list[tuple[type, str]] = [
     (tts.ChunkedStream, "__init__"),
     (AgentSession, "start"),
     (AgentSession, "_update_agent_state"),
+    (AgentInput, "set_audio_enabled"),
     (AgentActivity, "_on_input_audio_transcription_completed"),
     (AgentActivity, "_on_generation_created"),
     (AgentActivity, "_on_input_speech_started"),

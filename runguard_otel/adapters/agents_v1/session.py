@@ -16,6 +16,7 @@ __all__ = ["patches"]
 def patches(services: Services, sessions: SpeechSessions) -> list[Patch]:
     """Know every session from its start, and undo at its end what was done to it."""
     from livekit.agents.voice import AgentSession
+    from livekit.agents.voice.io import AgentInput
 
     recorder = services.recorder
 
@@ -37,6 +38,13 @@ def patches(services: Services, sessions: SpeechSessions) -> list[Patch]:
             with shield(recorder, closing):
                 sessions.ended(session)
 
+    def set_audio_enabled(wrapped: Any, heard: Any, args: Any, kwargs: Any) -> Any:
+        with shield(recorder, "AgentInput.set_audio_enabled"):
+            enabled = bool(args[0] if args else kwargs["enable"])
+            for state in sessions.states():
+                state.switched(heard, enabled)
+        return wrapped(*args, **kwargs)
+
     # `aclose` is only one of the ways a session ends; since 1.2 they all meet in `_aclose_impl`.
     closer = "_aclose_impl" if hasattr(AgentSession, "_aclose_impl") else "aclose"
     closing = f"AgentSession.{closer}"
@@ -48,6 +56,13 @@ def patches(services: Services, sessions: SpeechSessions) -> list[Patch]:
             update_agent_state,
             GUARD,
             "knows when the agent speaks; after an echo storm the microphone is closed meanwhile",
+        ),
+        Patch(
+            AgentInput,
+            "set_audio_enabled",
+            set_audio_enabled,
+            GUARD,
+            "remembers what the application wants while the microphone is closed; changes nothing",
         ),
         Patch(
             AgentSession,

@@ -31,6 +31,8 @@ class SpeechActions:
         self._raised: weakref.ref[Any] | None = None
         self._muted = False
         self._cooling = False
+        self._wished = True  # whether the application wants the microphone open
+        self._switching = False
         self._said = False
         self._ending: asyncio.Task[None] | None = None
 
@@ -79,6 +81,14 @@ class SpeechActions:
         if not self._muted:
             self._open_input()
 
+    def wished(self, heard: Any, enabled: bool) -> None:
+        """The application itself switched the audio of ``heard``: its last word holds.
+
+        While we keep the microphone closed, closing it does nothing in the host, and would be lost.
+        """
+        if heard is getattr(self._session(), "input", None) and not self._switching:
+            self._wished = enabled
+
     def end(self) -> None:
         """Close the session, after what is being said. Never waited for: the caller is its STT."""
         session = self._session()
@@ -93,19 +103,27 @@ class SpeechActions:
         heard = getattr(self._session(), "input", None)
         if heard is None or heard.audio is None or not heard.audio_enabled:
             return False
-        heard.set_audio_enabled(False)
+        self._wished = True
+        self._switch(heard, False)
         return True
 
     def _open_input(self) -> None:
         heard = getattr(self._session(), "input", None)
-        if heard is None:
+        if heard is None or not self._wished:
             return
         if heard.audio is not None:
-            heard.set_audio_enabled(True)
+            self._switch(heard, True)
         elif hasattr(heard, "_audio_enabled"):
             # The session is over and has no microphone. It may start again, and must hear then;
             # the public way would log that there is nothing to enable.
             heard._audio_enabled = True
+
+    def _switch(self, heard: Any, enabled: bool) -> None:
+        self._switching = True
+        try:
+            heard.set_audio_enabled(enabled)
+        finally:
+            self._switching = False
 
     def _say(self, session: Any) -> None:
         session.say(self._sentence)

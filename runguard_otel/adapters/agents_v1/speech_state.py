@@ -187,6 +187,10 @@ class SpeechState:
             self.echo.stopped(now)
             self._actions.unmute()
 
+    def switched(self, heard: Any, enabled: bool) -> None:
+        """The audio of ``heard``, an ``AgentInput``, was switched on or off."""
+        self._actions.wished(heard, enabled)
+
     def close(self) -> None:
         """The session is over, or we leave: undo whatever is still in force."""
         if self._timer is not None:
