@@ -72,6 +72,7 @@ ROWS = [
     Row(blank_words, "manual", [], []),
     Row(commit_after_nothing, "manual", [""], []),
     Row(commit_without_any_result, "manual", [""], []),
+    Row(commit_promotes_a_guess, "manual", ["noise"], []),
     Row(commit_promotes_a_guess, "vad", ["noise"], []),
     Row(plain_silence, "vad", [], []),
 ]

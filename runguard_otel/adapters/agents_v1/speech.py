@@ -177,6 +177,8 @@ class _Gate:
             # The host takes `alternatives[0]` unasked: this one would end recognition for good.
             forward = None
             _received(recognition)
+        if not acts and not text.strip() and self._reaches_llm(recognition):
+            _forget_guesses(recognition)  # the recogniser took its guess back; a commit promotes it
         if acts and decision.verdict is Verdict.SUPPRESS:
             _forget_guesses(recognition)
             if decision.kind is MisfireKind.LOW_CONFIDENCE and not decision.open:
@@ -202,7 +204,8 @@ class _Gate:
     def _acts_on(self, recognition: Any) -> bool:
         """Where the application says when a turn is (a button), what it holds is no noise either.
 
-        There, results are observed only, and a turn without a word is vetoed at its end.
+        There, results are observed only, a guess that the final result took back is forgotten, and
+        a turn without a word is vetoed at its end.
         """
         manual = getattr(recognition, "_turn_detection_mode", "") == "manual"
         return not manual and self._reaches_llm(recognition)
