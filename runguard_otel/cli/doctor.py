@@ -7,7 +7,7 @@ import json
 import platform
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runguard_otel.core.signatures import GuardName
-from runguard_otel.core.verdict import Mode
+from runguard_otel.cli.doctor_settings import exporter_findings, settings_findings
+from runguard_otel.cli.finding import Finding, held_back
 from runguard_otel.settings import Settings
 
 __all__ = ["doctor"]
@@ -30,16 +30,6 @@ PACKAGES = (
     "wrapt",
 )
 STYLE = {"ok": "green", "note": "cyan", "degraded": "yellow", "broken": "bold red"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. ``state`` is ok, note, degraded or broken."""
-
-    subject: str
-    state: str
-    detail: str
-    advice: str = ""
 
 
 def doctor(
@@ -58,13 +48,17 @@ def doctor(
 
     Exits with 1 if something is broken; degraded guards and notes do not fail it.
     """
-    findings = [*_versions(), *_settings(), *_hooks(verbose), _claims(), *_telemetry()]
-    findings += [_agent(agent)] if agent is not None else []
+    settings = settings_findings()
+    with held_back() as warnings:
+        findings = [*_versions(), *settings, *_hooks(verbose), _claims()]
+        findings += [*exporter_findings(), *_telemetry()]
+        findings += [_agent(agent)] if agent is not None else []
+    findings += _unsaid(warnings, findings)
     if as_json:
         typer.echo(json.dumps([asdict(f) for f in findings], indent=2))
     else:
         _print(findings)
-    raise typer.Exit(any(f.state == "broken" for f in findings))
+    raise typer.Exit(int(any(f.state == "broken" for f in findings)))
 
 
 def _print(findings: list[Finding]) -> None:
@@ -77,6 +71,15 @@ def _print(findings: list[Finding]) -> None:
     Console().print(table)
 
 
+def _unsaid(warnings: list[str], findings: list[Finding]) -> list[Finding]:
+    """What was logged meanwhile and no finding says yet."""
+    return [
+        Finding("warning", "note", text)
+        for text in warnings
+        if not any(f.state == "broken" and f.detail in text for f in findings)
+    ]
+
+
 def _versions() -> list[Finding]:
     found = [Finding("python", "ok", platform.python_version())]
     for name in PACKAGES:
@@ -85,22 +88,6 @@ def _versions() -> list[Finding]:
         except metadata.PackageNotFoundError:
             found.append(Finding(name, "broken", "not installed", f"pip install '{name}'"))
     return found
-
-
-def _settings() -> list[Finding]:
-    settings = Settings.load()
-    if settings.disabled:
-        return [Finding("settings", "note", "disabled: nothing is patched", "RUNGUARD_DISABLED")]
-    modes = ", ".join(f"{g}={settings.mode_of(g)}" for g in GuardName)
-    changed = ", ".join(
-        f"{k}={'...' if k in ('hash_salt', 'claims_url') else v}"
-        for k, v in settings.overrides().items()
-    )
-    watching = any(settings.mode_of(g) is not Mode.ENFORCE for g in GuardName)
-    return [
-        Finding("modes", "note" if watching else "ok", modes),
-        Finding("settings", "ok", changed or "all defaults"),
-    ]
 
 
 def _hooks(verbose: bool) -> list[Finding]:
@@ -183,8 +170,13 @@ def _telemetry() -> list[Finding]:
         return [Finding("telemetry", "note", "OTEL_SDK_DISABLED: guards act, nothing is emitted")]
     exporters = metric_exporters()
     port = Settings.load().metrics_port
+    served = port != 0 and (port or nothing_configured() or "prometheus" in exporters)
     if port == 0 and not exporters:
         metrics = Finding("metrics", "note", "off (RUNGUARD_METRICS_PORT=0): nobody sees a trip")
+    elif served and (why := _unservable()):
+        metrics = Finding(
+            "metrics", "broken", f"no /metrics: {why}", "pip install 'prometheus-client'"
+        )
     elif nothing_configured():
         where = f"port {port}" if port else "port 9464, or the next free one"
         metrics = Finding("metrics", "ok", f"each worker serves /metrics on loopback, {where}")
@@ -192,3 +184,12 @@ def _telemetry() -> list[Finding]:
         metrics = Finding("metrics", "ok", f"{', '.join(exporters) or 'none'} (OTEL_* variables)")
     own = "exported by us over OTLP" if traces_wanted() else "LiveKit's provider, or the global one"
     return [metrics, Finding("spans", "ok", own)]
+
+
+def _unservable() -> str:
+    """Why workers cannot serve ``/metrics``; ``""`` if they can."""
+    try:
+        import prometheus_client  # noqa: F401 - whether it can be imported is the question
+    except ImportError as error:
+        return str(error)
+    return ""
