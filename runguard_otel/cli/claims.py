@@ -118,7 +118,10 @@ def init(
     """Make what the registry needs: tables in PostgreSQL, a table in DynamoDB, nothing in Redis."""
     url = url or Settings.load().claims_url
     if print_only:
-        typer.echo(recipe(url))
+        try:
+            typer.echo(recipe(url))
+        except SettingsError as error:
+            _fail(str(error), status=2)
         return
     typer.echo(_ask(url, prepare))
 

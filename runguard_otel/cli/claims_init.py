@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
+from runguard_otel.claims.open import SCHEMES
+from runguard_otel.claims.redact import redact_url
 from runguard_otel.claims.registry import ClaimRegistry
 from runguard_otel.errors import SettingsError
 
@@ -33,9 +35,13 @@ def recipe(url: str) -> str:
     """What ``claims init`` would do, as text for whoever may do it.
 
     Raises:
-        SettingsError: For a registry that is a file or the memory of a process.
+        SettingsError: For an unknown scheme, or a registry whose extra is not installed.
     """
     scheme = urlsplit(url).scheme.partition("+")[0]
+    if scheme == "sqlite" or not url:
+        return "SQLite needs no preparation: the file is made at the first claim"
+    if scheme == "memory":
+        return "memory:// needs no preparation"
     if scheme in ("redis", "rediss", "unix"):
         return REDIS_ACL
     if scheme in ("postgresql", "postgres"):
@@ -48,7 +54,12 @@ def recipe(url: str) -> str:
         ]
         return "".join(f"{statement};\n" for statement in [*made, *grants("ROLE")])
     if scheme == "dynamodb":
-        from runguard_otel.claims.dynamodb_table import TABLE_DEFINITION
+        try:
+            from runguard_otel.claims.dynamodb_table import TABLE_DEFINITION
+        except ImportError as error:
+            raise SettingsError(
+                f"dynamodb:// claims need an extra: pip install 'runguard-otel[dynamodb]' ({error})"
+            ) from error
 
         table = urlsplit(url).netloc
         policy = {
@@ -63,7 +74,10 @@ def recipe(url: str) -> str:
         }
         definition = {"TableName": table, **TABLE_DEFINITION}
         return json.dumps({"table": definition, "policy": policy}, indent=2)
-    raise SettingsError("memory:// and sqlite:// need no preparation")
+    raise SettingsError(
+        f"claims_url {redact_url(url)!r} cannot be used; allowed schemes: "
+        f"{', '.join(f'{s}://' for s in SCHEMES)}"
+    )
 
 
 async def prepare(registry: ClaimRegistry) -> str:

@@ -174,13 +174,21 @@ def estimate_command(
     except EstimateError as error:
         _fail(error)
     if html is not None:
-        html.write_text(page(answer, traffic, stack, what, _today()), "utf-8")
+        _write(html, page(answer, traffic, stack, what, _today()))
     if as_json:
         typer.echo(json.dumps(_as_json(answer, traffic, stack, what), indent=2))
         return
     _print(answer, traffic, what)
     if html is not None:
         Console().print(f"\nWritten: {escape(str(html))}", highlight=False)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        _fail(EstimateError(f"{error.filename}: cannot be written: {error.strerror}"))
 
 
 def _is_terminal() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,9 @@ _COMPOSE = ("docker-compose.yml", "deploy", "dashboards/generated", "alerts/runb
 @app.command("dashboards")
 def dashboards_command(directory: Path = _DIRECTORY, as_json: bool = _JSON) -> None:
     """Write the Grafana dashboards (JSON, schema 41)."""
-    _report([_copy(p, directory / p.name) for p in _files(ROOT / "dashboards/generated")], as_json)
+    with _clear_failure():
+        written = [_copy(p, directory / p.name) for p in _files(ROOT / "dashboards/generated")]
+    _report(written, as_json)
 
 
 @app.command("alerts")
@@ -51,11 +55,12 @@ def alerts_command(
         return
     if directory is None:
         raise typer.BadParameter("a folder is needed", param_hint="DIRECTORY")
-    written = _rules(directory, _tuned(values))
-    for name in ("alertmanager.yml", "alertmanager-webhook.yml"):
-        written.append(_copy(ROOT / "alerts" / name, directory / name))
-    for path in _files(ROOT / "alerts" / "runbooks"):
-        written.append(_copy(path, directory / "runbooks" / path.name))
+    with _clear_failure():
+        written = _rules(directory, _tuned(values))
+        for name in ("alertmanager.yml", "alertmanager-webhook.yml"):
+            written.append(_copy(ROOT / "alerts" / name, directory / name))
+        for path in _files(ROOT / "alerts" / "runbooks"):
+            written.append(_copy(path, directory / "runbooks" / path.name))
     _report(written, as_json)
 
 
@@ -64,12 +69,22 @@ def compose_command(
     directory: Path = _DIRECTORY, values: list[str] = _SET, as_json: bool = _JSON
 ) -> None:
     """Write a docker-compose.yml with everything it mounts: `docker compose up -d --build`."""
-    written = _rules(directory / "alerts" / "generated", _tuned(values))
-    for name in _COMPOSE:
-        source = ROOT / name
-        paths = _files(source) if source.is_dir() else [source]
-        written += [_copy(p, directory / p.relative_to(ROOT)) for p in paths]
+    with _clear_failure():
+        written = _rules(directory / "alerts" / "generated", _tuned(values))
+        for name in _COMPOSE:
+            source = ROOT / name
+            paths = _files(source) if source.is_dir() else [source]
+            written += [_copy(p, directory / p.relative_to(ROOT)) for p in paths]
     _report(written, as_json)
+
+
+@contextmanager
+def _clear_failure() -> Iterator[None]:
+    """A folder that cannot be made or written to is one line, not a traceback."""
+    try:
+        yield
+    except OSError as error:
+        _fail(f"{error.filename}: cannot be written: {error.strerror}")
 
 
 def _module(name: str) -> Any:

@@ -49,8 +49,15 @@ def preview(
         Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(2) from error
     path = out if out.suffix == ".html" else out / "runguard-preview.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(found, shown, prometheus), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page(found, shown, prometheus), encoding="utf-8")
+    except OSError as error:
+        why = f"{error.filename}: cannot be written: {error.strerror}"
+        Console(stderr=True).print(
+            f"[bold red]error[/] {escape(why)}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(2) from error
     empty = [f"{f.board['title']}: {s.panel['title']}" for f in found for s in f.panels if s.empty]
     result: dict[str, Any] = {
         "written": str(path),
