@@ -133,10 +133,44 @@ def _cases() -> Iterator[Case]:
             )
         },
         silent=(12, 20),
-        firing=(28,),
+        firing=(30, 40),
         quiet=(60,),
         labels=echo,
         value="5",
+    )
+    yield Case(
+        "RunguardStormNotStopped",
+        "every four minutes another room has a storm, and it is stopped",
+        {
+            series("runguard.trips", **echo, mode="enforce", action="suppress"): (
+                "0x40 " + " ".join(f"{n}x15" for n in range(1, 16)) + " 15x120"
+            ),
+            series("runguard.guards.open", **guards): "0x400",
+        },
+        silent=(20, 26, 30, 40, 50, 60, 69),
+        firing=(),
+        quiet=(80,),
+    )
+    yield Case(
+        "RunguardStormNotStopped",
+        "duplicates that are refused again and again have their own alert",
+        {series("runguard.trips", **duplicate, **stopped): "0x40 0+1x240 240x120"},
+        silent=(12, 26, 40, 69),
+        firing=(),
+        quiet=(80,),
+    )
+    yield Case(
+        "RunguardStormNotStopped",
+        "duplicates that nobody refuses have their own alert, as long as the calls last",
+        {
+            series("runguard.trips", **duplicate, mode="observe", action="none"): ONE_AT_10,
+            series("runguard.guards.open", agent="reservations", guard="job_dispatch"): (
+                "0x40 1x200"
+            ),
+        },
+        silent=(11, 16, 26, 40),
+        firing=(),
+        quiet=(60,),
     )
     yield from state_cases()
 

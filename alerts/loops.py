@@ -97,25 +97,30 @@ def _dispatch(t: Tuning) -> Alert:
 
 def _not_stopped(t: Tuning) -> Alert:
     who = grouped("agent", "guard", "signature")
+    # A duplicate has alerts of its own, and its guard stays open as long as the second call lasts.
+    loops = matcher("guard", "job_dispatch", "!=")
     mode = matcher("mode", "observe")
     opened = metric("runguard.guards.open", t.selector)
+    trips = f"sum by ({who}) ({TRIPS}{{{loops}}}"
+    # One trip in each window is what many rooms with one stopped storm each look like.
+    least = f">= {t.storm_trips:g}"
     return Alert(
         name="RunguardStormNotStopped",
         severity="page",
         expr=(
-            f"sum by ({who}) (max_over_time({TRIPS}{{{mode}}}[15m])) > 0\n"
+            f"sum by ({who}) (max_over_time({TRIPS}{{{loops}, {mode}}}[15m])) > 0\n"
             f"  and on ({grouped('agent', 'guard')})\n"
             f"    sum by ({grouped('agent', 'guard')}) ({opened}) > 0\n"
             f"or\n"
-            f"  sum by ({who}) ({TRIPS}) > 0\n"
-            f"    and sum by ({who}) ({TRIPS} offset 5m) > 0\n"
-            f"    and sum by ({who}) ({TRIPS} offset 10m) > 0"
+            f"  {trips}) {least}\n"
+            f"    and {trips} offset 5m) {least}\n"
+            f"    and {trips} offset 10m) {least}"
         ),
         summary=f"A storm does not stop on {_WHO}{_OF}.",
         description=(
             "{{ $labels.runguard_signature }}: either the {{ $labels.runguard_guard }} guard only "
-            "observes, so nothing stops the loop, or it has been tripping for a quarter of an "
-            "hour because the cause comes back."
+            "observes, so nothing stops the loop, or it has been tripping again and again for a "
+            "quarter of an hour because the cause comes back."
         ),
         dashboard="runguard-overview",
         hold="5m",

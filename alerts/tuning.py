@@ -40,6 +40,12 @@ class Tuning:
     misfire_severity: str = _is("ticket", "page, ticket or info.")
     subscription_trips: float = _is(1, "Subscription cascades in 5 minutes that alert.", 1)
     subscription_severity: str = _is("ticket", "page, ticket or info.")
+    storm_trips: float = _is(
+        4,
+        "Trips of one kind in each of three successive 5 minutes that page although each was "
+        "stopped; raise it for a fleet in which more storms than that are ordinary.",
+        1,
+    )
 
     misfire_share: float = _is(0.3, "Share of final STT results that are misfires.")
     misfire_share_results: float = _is(100, "Results in an hour below which the share is noise.")
