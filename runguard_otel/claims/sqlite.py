@@ -33,7 +33,7 @@ from runguard_otel.claims.registry import (
 )
 from runguard_otel.core.verdict import Clock
 
-__all__ = ["SqliteRegistry", "default_path"]
+__all__ = ["NoClaimsFile", "SqliteRegistry", "default_path"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,12 @@ CREATE TABLE IF NOT EXISTS runguard_claim (
     n INTEGER NOT NULL, held INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+_HAS_CLAIMS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'runguard_claim'"
 _COLUMNS = "tok, job, inst, wrk, at, boot, ends, n, held"
+
+
+class NoClaimsFile(RegistryUnavailable):
+    """There is no such file, or nobody keeps claims in it, and none was to be made."""
 
 
 def default_path() -> Path:
@@ -81,6 +86,10 @@ class SqliteRegistry:
     Args:
         path: The file. Its directory is created with mode 0700, the file with 0600.
         clock: Seconds that every process of the host agrees on; for tests.
+
+    Attributes:
+        create: Whether a file that is not there is made. A command that only looks sets it to
+            ``False``: then nothing is made, prepared or purged, and the file must be there.
     """
 
     backend = "sqlite"
@@ -88,6 +97,7 @@ class SqliteRegistry:
 
     def __init__(self, path: str | os.PathLike[str], clock: Clock | None = None) -> None:
         self._path = Path(path)
+        self.create = True
         self._boot = _boot_id()
         self._clock: Clock = clock or (boottime if self._boot else time.time)
         self._connection: sqlite3.Connection | None = None
@@ -188,17 +198,25 @@ class SqliteRegistry:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
-            _make_private(self._path)
+            if self.create:
+                _make_private(self._path)
+            elif not self._path.is_file():
+                raise NoClaimsFile("no such file")
+            else:
+                _check_owner(self._path.parent, private=self._path == default_path())
             db = sqlite3.connect(
-                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                f"{self._path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
             )
             try:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = NORMAL")
-                db.execute(_SCHEMA)
-                horizon = time.time() - KEEP_RELEASED_SECONDS
-                db.execute("DELETE FROM runguard_claim WHERE held = 0 AND at < ?", (horizon,))
-            except sqlite3.Error:
+                if self.create:
+                    _prepare(db)
+                elif not db.execute(_HAS_CLAIMS).fetchone():
+                    raise NoClaimsFile("no claims are kept in this file")
+            except (sqlite3.Error, NoClaimsFile):
                 db.close()
                 raise
             self._connection = db
@@ -250,6 +268,14 @@ def _writing(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(_SCHEMA)
+    horizon = time.time() - KEEP_RELEASED_SECONDS
+    db.execute("DELETE FROM runguard_claim WHERE held = 0 AND at < ?", (horizon,))
+
+
 def _make_private(path: Path) -> None:
     """Create directory (0700) and file (0600); refuse a directory that somebody else prepared.
 
@@ -259,10 +285,15 @@ def _make_private(path: Path) -> None:
     folder = path.parent
     created = not folder.exists()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "getuid") and (created or path == default_path()):
+    private = created or path == default_path()
+    _check_owner(folder, private=private)
+    if private and hasattr(os, "getuid") and stat.S_IMODE(folder.lstat().st_mode) != 0o700:
+        folder.chmod(0o700)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
+
+
+def _check_owner(folder: Path, *, private: bool) -> None:
+    if private and hasattr(os, "getuid"):
         seen = folder.lstat()
         if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid():
             raise PermissionError("the directory of the claims file belongs to somebody else")
-        if stat.S_IMODE(seen.st_mode) != 0o700:
-            folder.chmod(0o700)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))

@@ -19,6 +19,7 @@ from runguard_otel.claims.key import PREFIX, claim_key
 from runguard_otel.claims.open import open_registry
 from runguard_otel.claims.redact import redact_url
 from runguard_otel.claims.registry import ClaimRecord, ClaimRegistry, Holder, RegistryUnavailable
+from runguard_otel.claims.sqlite import NoClaimsFile, SqliteRegistry, default_path
 from runguard_otel.cli.claims_init import prepare, recipe
 from runguard_otel.core.ports import JobFacts
 from runguard_otel.errors import SettingsError
@@ -52,7 +53,13 @@ def list_command(
     everything: bool = typer.Option(False, "--all", help="Released claims too."),
 ) -> None:
     """Every claim: who holds it, since when, for how long, with which token."""
-    records = _ask(url, lambda registry: registry.inspect())
+    try:
+        records = _ask(url, lambda registry: registry.inspect())
+    except NoClaimsFile as error:
+        if not as_json:
+            typer.echo(_unused(error))
+            return
+        records = []
     _print([r for r in records if everything or r.state == "held"], as_json)
 
 
@@ -123,7 +130,7 @@ def init(
         except SettingsError as error:
             _fail(str(error), status=2)
         return
-    typer.echo(_ask(url, prepare))
+    typer.echo(_ask(url, prepare, make=True))
 
 
 def _key(
@@ -163,11 +170,14 @@ def _key(
 
 def _found(url: str, key: str, *, exactly: bool) -> list[ClaimRecord]:
     """The record of a key; or of a room's key without its sid, one for each time it was opened."""
-    if exactly:
-        records = _ask(url, lambda registry: registry.inspect(key))
-    else:
-        everything = _ask(url, lambda registry: registry.inspect())
-        records = [r for r in everything if r.key == key or r.key.startswith(f"{key}:")]
+    try:
+        if exactly:
+            records = _ask(url, lambda registry: registry.inspect(key))
+        else:
+            everything = _ask(url, lambda registry: registry.inspect())
+            records = [r for r in everything if r.key == key or r.key.startswith(f"{key}:")]
+    except NoClaimsFile as error:
+        _fail(_unused(error))
     if not records:
         _fail(
             f"no claim on {key}. The key depends on the LiveKit host, agent name, job type and "
@@ -176,13 +186,28 @@ def _found(url: str, key: str, *, exactly: bool) -> list[ClaimRecord]:
     return records
 
 
-def _ask(url: str, work: Callable[[ClaimRegistry], Awaitable[T]]) -> T:
-    """Run ``work`` on the registry; every failure is one line for people, without credentials."""
+def _unused(error: NoClaimsFile) -> str:
+    return f"nobody has claimed a room on this host as this user yet: {default_path()}: {error}"
+
+
+def _ask(url: str, work: Callable[[ClaimRegistry], Awaitable[T]], *, make: bool = False) -> T:
+    """Run ``work`` on the registry; every failure is one line for people, without credentials.
+
+    Args:
+        url: Empty for the one in force.
+        work: What to do with the registry.
+        make: Whether a file that is not there is made: who looks into one must find no new one.
+
+    Raises:
+        NoClaimsFile: If the default file is not there; of a file that was named it is a failure.
+    """
     settings = Settings.load()
     url = url or settings.claims_url
 
     async def run() -> T:
         registry = open_registry(url, settings)
+        if isinstance(registry, SqliteRegistry):
+            registry.create = make
         try:
             return await work(registry)
         finally:
@@ -193,6 +218,8 @@ def _ask(url: str, work: Callable[[ClaimRegistry], Awaitable[T]]) -> T:
     except SettingsError as error:
         _fail(str(error), status=2)
     except RegistryUnavailable as error:
+        if isinstance(error, NoClaimsFile) and not url:
+            raise
         _fail(f"{redact_url(url) or 'the default registry'}: {error}")
     except asyncio.TimeoutError:
         _fail(f"{redact_url(url) or 'the default registry'}: no answer within {TIMEOUT:g} s")
