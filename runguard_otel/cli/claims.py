@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from runguard_otel.claims.key import PREFIX, claim_key
 from runguard_otel.claims.open import open_registry
@@ -21,6 +17,7 @@ from runguard_otel.claims.redact import redact_url
 from runguard_otel.claims.registry import ClaimRecord, ClaimRegistry, Holder, RegistryUnavailable
 from runguard_otel.claims.sqlite import NoClaimsFile, SqliteRegistry, default_path
 from runguard_otel.cli.claims_init import prepare, recipe
+from runguard_otel.cli.claims_view import show_records
 from runguard_otel.core.ports import JobFacts
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
@@ -60,7 +57,7 @@ def list_command(
             typer.echo(_unused(error))
             return
         records = []
-    _print([r for r in records if everything or r.state == "held"], as_json)
+    show_records([r for r in records if everything or r.state == "held"], as_json)
 
 
 @app.command("show")
@@ -77,7 +74,7 @@ def show(
 ) -> None:
     """The claims on one room, one for each of its lives; exits with 1 if nobody ever claimed it."""
     wanted = _key(room, key, host, agent_name, job_type, participant, metadata)
-    _print(_found(url, wanted, exactly=bool(key)), as_json)
+    show_records(_found(url, wanted, exactly=bool(key)), as_json)
 
 
 @app.command("release")
@@ -103,7 +100,7 @@ def release(
     if not held:
         typer.echo("already released; nothing to do")
         return
-    _print(held, as_json=False)
+    show_records(held)
     if len(held) > 1:
         _fail("a room of that name was opened more than once; say which with --key")
     (record,) = held
@@ -230,42 +227,3 @@ def _fail(message: str, status: int = 1) -> NoReturn:
         f"[bold red]error[/] {escape(message)}", highlight=False, soft_wrap=True
     )
     raise typer.Exit(status)
-
-
-def _print(records: list[ClaimRecord], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps([asdict(record) for record in records], indent=2))
-        return
-    if not records:
-        typer.echo("no claims")
-        return
-    table = Table()
-    for column in ("key", "job", "worker", "held for", "lease ends in", "renewal", "token"):
-        table.add_column(column, overflow="fold")
-    for r in records:
-        table.add_row(
-            r.key,
-            r.job_id,
-            r.worker[:8],
-            _span(time.time() - r.acquired_at),
-            _left(r),
-            escape(r.version[:8]),
-            str(r.token),
-        )
-    Console().print(table)
-
-
-def _left(record: ClaimRecord) -> str:
-    if record.state == "released":
-        return "[dim]released[/]"
-    if record.remaining is None:
-        return "no clock"
-    return f"{record.remaining:.1f} s" if record.remaining > 0 else "[yellow]run out[/]"
-
-
-def _span(seconds: float) -> str:
-    seconds = max(0.0, seconds)
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{minutes:.0f} min" if hours < 1 else f"{hours:.1f} h"

@@ -94,7 +94,7 @@ def test_of_the_default_file_that_nobody_used_it_is_said_in_words(default: Path)
 
 def test_an_existing_file_is_listed_shown_and_released(default: Path) -> None:
     granted = claim(default)
-    assert KEY in run("list", "--json").stdout
+    assert f"key: {KEY}\n" in run("list").stdout
     (shown,) = json.loads(run("show", "--key", KEY, "--json").stdout)
     assert shown["token"] == granted.token
     assert run("release", "--key", KEY, "--yes").exit_code == 0
