@@ -110,11 +110,11 @@ def instrument(
             else: whatever else fails is logged, and the application runs as if we were not there.
     """
     global _active
-    chosen = Settings.load(**{**(settings.overrides() if settings else {}), **settings_overrides})
+    chosen = Settings.load(settings, **settings_overrides)
     with _lock:
         if _active is None:
             _active = _compose(chosen, tracer_provider, meter_provider, logger_provider)
-        elif settings_overrides and _active.settings != chosen:
+        elif (settings or settings_overrides) and _active.settings != chosen:
             logger.warning("already instrumented; call uninstrument() first to change settings")
         if on_trip is not None:
             _active.on_trip(on_trip)
@@ -140,12 +140,13 @@ def instrument_process(payload: dict[str, Any]) -> None:
     """Instrument a job process with what its worker decided. Idempotent; raises nothing.
 
     Args:
-        payload: ``settings`` (the worker's non-default settings), ``worker`` (the worker's uuid)
+        payload: ``settings`` (all of the worker's settings), ``worker`` (the worker's uuid)
             and ``extras`` (``hub``: the address of the worker's telemetry hub). Settings alone
             instrument a process that will be a worker.
     """
     try:
-        guard = instrument(**payload.get("settings", {}))
+        values = payload.get("settings")
+        guard = instrument(Settings(**values) if values else None)
         if guard._services is not None and payload.get("worker"):
             guard._services.worker = payload["worker"]
             guard._services.under_worker = True

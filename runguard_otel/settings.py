@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Mode
@@ -111,6 +112,7 @@ class Settings(BaseModel):
 
     claims_url: str = Field(
         "",
+        repr=False,  # it may hold a password
         description="Where claims are kept: `memory://`, `sqlite:///path`, `redis://`, "
         "`postgresql://`, `dynamodb://`. Empty: an SQLite file that all workers of this host and "
         "user share.",
@@ -176,11 +178,20 @@ class Settings(BaseModel):
         10_000, ge=10, description="Rooms or participants tracked at once; the oldest is forgotten."
     )
 
+    @field_validator("*", mode="before")
     @classmethod
-    def load(cls, **overrides: Any) -> Settings:
+    def _as_people_write_modes(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and str(info.field_name).endswith("mode"):
+            word = value.strip().lower()
+            return "off" if word in _OFF else "enforce" if word in _ON else word
+        return value
+
+    @classmethod
+    def load(cls, base: Settings | None = None, /, **overrides: Any) -> Settings:
         """Read the environment and apply explicit overrides.
 
         Args:
+            base: Taken instead of the environment, as it is.
             **overrides: Field names of this class.
 
         Raises:
@@ -196,11 +207,7 @@ class Settings(BaseModel):
                 raise SettingsError(
                     f"unknown setting {name!r}{hint} All settings: {', '.join(cls.model_fields)}"
                 )
-        found = {
-            name: value
-            for name in cls.model_fields
-            if (value := os.environ.get(ENV_PREFIX + name.upper(), "").strip())
-        }
+        found = base.model_dump() if base is not None else _from_environment(cls.model_fields)
         while True:
             try:
                 return cls(**{**found, **overrides})
@@ -255,11 +262,31 @@ class Settings(BaseModel):
             for name, field in cls.model_fields.items()
         ]
 
+    def values(self) -> dict[str, Any]:
+        """All settings as plain values that travel by pickle; ``Settings(**values)`` is the same.
+
+        All, not only what differs from the defaults: where they are read again, the environment
+        must not say otherwise.
+        """
+        return self.model_dump(mode="json")
+
     def overrides(self) -> dict[str, Any]:
-        """The settings that differ from the defaults, as plain values that travel by pickle."""
+        """The settings that differ from the defaults, as plain values."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def mode_of(self, guard: GuardName) -> Mode:
         """The mode of one guard: its own, else the common one."""
         own: Mode | None = getattr(self, f"{guard}_mode")
         return own if own is not None else self.mode
+
+
+_OFF = ("0", "false", "no", "disabled")
+_ON = ("1", "true", "yes", "on", "enabled")
+
+
+def _from_environment(names: Iterable[str]) -> dict[str, Any]:
+    return {
+        name: value
+        for name in names
+        if (value := os.environ.get(ENV_PREFIX + name.upper(), "").strip())
+    }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from typing import Any
 
 import pytest
 
@@ -76,3 +77,33 @@ def test_settings_travel_to_job_processes_and_never_show_the_salt() -> None:
     settings = Settings.load(hash_salt="pepper")
     assert pickle.loads(pickle.dumps(settings)) == settings
     assert "pepper" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "given", [{"mode": "enforce"}, {"claims_url": ""}, {"vad_misfire_limit": 5}]
+)
+def test_an_explicit_value_that_is_the_default_beats_the_environment_wherever_it_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    """Worker and job process would else disagree, for example on whether to act."""
+    (name,) = given
+    monkeypatch.setenv(f"RUNGUARD_{name.upper()}", {"mode": "observe"}.get(name, "7"))
+    chosen = Settings.load(**given)
+    assert Settings(**chosen.values()) == chosen
+    assert Settings.load(chosen) == chosen
+    assert Settings.load(chosen, max_keys=20).model_dump()[name] == given[name]
+
+
+@pytest.mark.parametrize(
+    ("word", "mode"),
+    [("OBSERVE", "observe"), ("Off", "off"), ("0", "off"), ("false", "off"), ("on", "enforce")],
+)
+def test_a_mode_is_read_as_people_write_it(
+    monkeypatch: pytest.MonkeyPatch, word: str, mode: str
+) -> None:
+    monkeypatch.setenv("RUNGUARD_MODE", word)
+    assert Settings.load().mode == mode
+
+
+def test_a_password_is_not_in_the_text_of_the_settings() -> None:
+    assert "hunter22" not in repr(Settings(claims_url="redis://:hunter22@h"))

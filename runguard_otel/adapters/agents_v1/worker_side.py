@@ -86,7 +86,7 @@ class WorkerSide:
     def watch(self, wrapped: Any, server: Any, args: Any, kwargs: Any) -> Any:
         """``WatchServer.__init__``: instrument the worker process it starts, and starts again."""
         with shield(self._services.recorder, "WatchServer.__init__"):
-            bring_up, settings = self._services.bring_up, self._services.settings.overrides()
+            bring_up, settings = self._services.bring_up, self._services.settings.values()
             if args and bring_up is not None:
                 runner = Entry(args[0], bring_up, lambda: {"settings": settings})
                 args = (runner, *args[1:])
@@ -96,7 +96,7 @@ class WorkerSide:
         """See ``instrumentor.instrument_process``; made when a process is started."""
         lifecycle = self._services.lifecycle
         return {
-            "settings": self._services.settings.overrides(),
+            "settings": self._services.settings.values(),
             "worker": self._services.worker,
             "extras": {"hub": lifecycle.hub_address if lifecycle is not None else None},
         }
