@@ -94,6 +94,13 @@ def open_registry(url: str, settings: Settings) -> ClaimRegistry:
     try:
         backend = getattr(import_module(f"runguard_otel.claims.{module}"), name)
         return cast("ClaimRegistry", backend.from_url(url, settings))
+    except SettingsError:
+        raise
+    except ValueError:  # its text may quote the password
+        raise SettingsError(
+            f"claims_url {redact_url(url)!r} cannot be read; percent-encode what is special in its "
+            "user and password, for example %5B for ["
+        ) from None
     except ImportError as error:
         package = f"runguard-otel[{extra}]" if extra else "runguard-otel"
         raise SettingsError(

@@ -23,7 +23,13 @@ def redact_url(url: str) -> str:
     Args:
         url: A URL, well formed or not, or a ``key=value`` connection string.
     """
-    return _USERINFO.sub(_hide, _OPTION.sub(r"\1***", url))
+    if "://" not in url and "@" in url:  # a slip of the pen: what is the password in it?
+        return f"***@{_redacted(url.rpartition('@')[2])}"
+    return _redacted(url)
+
+
+def _redacted(text: str) -> str:
+    return _USERINFO.sub(_hide, _OPTION.sub(r"\1***", text))
 
 
 def _hide(found: re.Match[str]) -> str:
@@ -42,12 +48,14 @@ def scrub(text: str, url: str = "") -> str:
     """
     for secret in _secrets(url):
         text = text.replace(secret, "***")
-    return redact_url(text)
+    return _redacted(text)
 
 
 def _secrets(url: str) -> list[str]:
     found = [match[2] for match in _USERINFO.finditer(url) if match[1]]
     found += [match[2] for match in _OPTION.finditer(url)]
+    if "://" not in url and "@" in url:
+        found += re.split("[:/]", url.rpartition("@")[0])
     # A very short secret would blank out innocent letters; redact_url still hides it in a URL.
     both = {form for secret in found for form in (secret, unquote(secret)) if len(form) >= 4}
     return sorted(both, key=len, reverse=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runguard_otel.claims.open import SCHEMES, backend_of, open_registry
+from runguard_otel.claims.redact import scrub
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
@@ -92,3 +93,23 @@ def test_a_backend_is_imported_only_when_asked_for(monkeypatch: pytest.MonkeyPat
 )
 def test_the_backend_is_a_metric_label(url: str, backend: str) -> None:
     assert backend_of(url) == backend
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis:/:hunter22@h:6379",
+        "redis//:hunter22@h:6379",
+        "redis:user:hunter22@h:6379",
+        "postgresql:/u:hunter22@h/db",
+        "postgresql://u:hunter[22@h/db",
+        "postgresql://u:[hunter22@h/db?mode=advisory",
+        "dynamodb://u:[hunter22@t?region=r",
+    ],
+)
+def test_a_slip_of_the_pen_is_a_settings_error_without_the_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be (used|read)") as caught:
+        open_registry(url, Settings())
+    assert "hunter" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "hunter22" not in scrub(f"cannot reach {url}", url)
