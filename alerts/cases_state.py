@@ -129,7 +129,7 @@ def _own() -> Iterator[Case]:
         silent=(10, 14.5),
         firing=(15.5, 25),
         quiet=(31,),
-        value="600",
+        value="1970-01-01 00:10:00 +0000 UTC",
     )
     yield Case(
         "RunguardWorkerStuck",

@@ -44,9 +44,9 @@ def _absent(t: Tuning) -> Alert:
         ),
         summary=f"No worker has been heard of{_OF}.",
         description=(
-            'The last heartbeat came at unix time {{ printf "%.0f" $value }}. Either no worker '
-            "runs, and then no call is answered, or its telemetry does not arrive, and then "
-            "nobody would see a loop."
+            "The last heartbeat came at {{ $value | humanizeTimestamp }}. Either no worker runs, "
+            "and then no call is answered, or its telemetry does not arrive, and then nobody "
+            "would see a loop."
         ),
         dashboard=_DASHBOARD,
     )
