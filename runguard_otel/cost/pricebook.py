@@ -128,7 +128,11 @@ class PriceBook:
         ours = read(BUILT_IN, OURS)
         if not override:
             return cls(ours.rows, ours.aliases, ours.version)
-        own = read(Path(override).expanduser(), str(override))
+        try:
+            path = Path(override).expanduser()
+        except RuntimeError as error:  # "~somebody", or "~" in a container without a home
+            raise PriceBookError(f"{override}: {error}") from error
+        own = read(path, str(override))
         return cls(
             [*ours.rows, *own.rows],
             {**ours.aliases, **own.aliases},

@@ -53,7 +53,7 @@ def read(path: Path, origin: str) -> PriceFile:
     if not isinstance(rows, list) or not rows:
         raise PriceBookError(f"{origin}: has no [[price]] row")
     aliases = data.get("aliases", {})
-    if not all(isinstance(v, str) for v in aliases.values()):
+    if not isinstance(aliases, dict) or not all(isinstance(v, str) for v in aliases.values()):
         raise PriceBookError(f"{origin}: [aliases] must map names to names")
     unknown = set(data) - {"price", "aliases", "version"}
     if unknown:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runguard_otel.telemetry.catalogue import ATTRIBUTES, METRICS
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics import ExemplarFilter, MeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -81,8 +81,26 @@ def meter_provider(readers: Iterable[MetricReader]) -> MeterProvider:
         for m in METRICS.values()
     ]
     return MeterProvider(
-        metric_readers=list(readers), resource=resource(), views=views, shutdown_on_exit=False
+        metric_readers=list(readers),
+        resource=resource(),
+        views=views,
+        shutdown_on_exit=False,
+        exemplar_filter=_exemplar_filter(),
     )
+
+
+def _exemplar_filter() -> ExemplarFilter | None:
+    """``None`` lets the SDK read the variable; a value it does not know must not cost all metrics.
+
+    It would raise, and only after the readers have been started.
+    """
+    from opentelemetry.sdk.metrics import TraceBasedExemplarFilter
+
+    said = os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based").strip().lower()
+    if said in ("trace_based", "always_on", "always_off"):
+        return None
+    logger.warning("OTEL_METRICS_EXEMPLAR_FILTER=%r is ignored, using trace_based", said)
+    return TraceBasedExemplarFilter()
 
 
 def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
@@ -96,22 +114,26 @@ def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
     readers: list[MetricReader] = []
     for name in exporters:
         exporter: MetricExporter
-        if name == "otlp":
-            try:
+        try:
+            if name == "otlp":
                 exporter = _otlp("metrics", preferred_temporality=cumulative())
-            except (ImportError, ValueError) as error:
-                logger.warning("no OTLP export of metrics: %s", error)
+            elif name == "console":
+                exporter = ConsoleMetricExporter(preferred_temporality=cumulative())
+            else:
                 continue
-        elif name == "console":
-            exporter = ConsoleMetricExporter(preferred_temporality=cumulative())
-        else:
-            continue
-        interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL")
-        readers.append(
-            PeriodicExportingMetricReader(
-                exporter, export_interval_millis=None if interval else _DEFAULT_INTERVAL_MS
+            interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL")
+            readers.append(
+                PeriodicExportingMetricReader(
+                    exporter, export_interval_millis=None if interval else _DEFAULT_INTERVAL_MS
+                )
             )
-        )
+        except (ImportError, ValueError) as error:
+            logger.warning(
+                "no %s export of metrics, check the OTEL_METRIC_EXPORT_* and OTEL_EXPORTER_* "
+                "variables: %s",
+                name,
+                error,
+            )
     return readers
 
 
@@ -158,7 +180,21 @@ def tracer_provider() -> TracerProvider:
 
 
 def _otlp(signal: str, **arguments: Any) -> Any:
-    """The OTLP exporter for ``metrics`` or ``traces`` in the protocol the environment names."""
+    """The OTLP exporter for ``metrics`` or ``traces`` in the protocol the environment names.
+
+    Raises:
+        ImportError: If it is not installed.
+        ValueError: If the environment says something it cannot do.
+    """
+    try:
+        return _exporter(signal, **arguments)
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(str(error)) from error
+
+
+def _exporter(signal: str, **arguments: Any) -> Any:
     protocol = (
         os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
         or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")

@@ -118,7 +118,12 @@ class LazySink:
         if self._target is None:
             with self._lock:
                 if self._target is None:
-                    self._target = self._make()
+                    try:
+                        self._target = self._make()
+                    except BaseException:
+                        # Once is enough: each attempt may leave a thread behind.
+                        self._target = NullSink()
+                        raise
         return self._target
 
     def use(self, target: Sink | None) -> Sink | None:

@@ -12,6 +12,7 @@ from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
 from runguard_otel.telemetry.catalogue import METRICS, prometheus_name
+from runguard_otel.telemetry.sink import LazySink, Sink
 from tests.kit.telemetry import Collector, everything, fetch
 
 pytestmark = [pytest.mark.chain, pytest.mark.usefixtures("no_otel_environment")]
@@ -123,3 +124,48 @@ def test_a_hung_collector_holds_the_end_of_a_worker_for_its_bound_only(
     begin = time.perf_counter()
     telemetry.shutdown(0.5)
     assert time.perf_counter() - begin < 3.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "foo"),
+    ],
+)
+def test_one_odd_variable_costs_a_warning_and_not_the_workers_telemetry(
+    name: str,
+    value: str,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv(name, value)
+    made = build(Settings())
+    made.start_worker("support")
+    try:
+        assert made.hub_address
+        before = threading.active_count()
+        for _ in range(20):
+            made.recorder.add("runguard.room.connects", 1, connect="ok")
+        assert threading.active_count() == before
+    finally:
+        made.shutdown()
+    assert value in caplog.text
+
+
+def test_a_sink_that_cannot_be_made_is_not_tried_again() -> None:
+    attempts = []
+
+    def fails() -> Sink:
+        attempts.append(1)
+        raise RuntimeError("no")
+
+    sink = LazySink(fails)
+    with pytest.raises(RuntimeError):
+        sink.add("runguard.room.connects", 1, {}, None)
+    sink.add("runguard.room.connects", 1, {}, None)
+    assert len(attempts) == 1

@@ -154,3 +154,15 @@ def test_a_request_longer_than_the_row_allows_is_unpriced() -> None:
     over = row.charge({"input_tokens": 60_000, "cached_input_tokens": 40_001})
     assert over.amount == 0
     assert over.unpriced == {"token": Decimal(100_001)}
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/prices.toml", "words"])
+def test_an_unusable_override_is_a_price_book_error_whatever_is_wrong(
+    tmp_path: Path, path: str
+) -> None:
+    if path == "words":
+        path = str(tmp_path / "prices.toml")
+        text = 'aliases = "x"\n[[price]]\n'
+        Path(path).write_text(text, encoding="utf-8")
+    with pytest.raises(PriceBookError):
+        PriceBook.load(path)
