@@ -23,9 +23,10 @@ def redact_url(url: str) -> str:
     Args:
         url: A URL, well formed or not, or a ``key=value`` connection string.
     """
-    if "://" not in url and "@" in url:  # a slip of the pen: what is the password in it?
-        return f"***@{_redacted(url.rpartition('@')[2])}"
-    return _redacted(url)
+    shown = _redacted(url)
+    if "://" not in shown and "@" in shown:  # a slip of the pen: what is the password in it?
+        return f"***@{shown.rpartition('@')[2]}"
+    return shown
 
 
 def _redacted(text: str) -> str:
