@@ -23,6 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ROOT / "alerts" / "runbooks"
 ALERTS = alerts(Tuning())
 BOARDS = [json.loads(p.read_text()) for p in (ROOT / "dashboards/generated").glob("*.json")]
+RECORDED = {
+    rule["record"]
+    for group in yaml.safe_load(rule_files(Tuning())["recording.yml"])["groups"]
+    for rule in group["rules"]
+}
 every_alert = pytest.mark.parametrize("alert", ALERTS, ids=lambda a: a.name)
 
 
@@ -61,6 +66,30 @@ def test_an_alert_has_a_runbook_with_its_four_parts(alert: Alert) -> None:
     assert text.startswith(f"# {alert.name}\n")
     found = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert found == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+
+
+@every_alert
+def test_a_runbook_ends_with_when_it_is_over_and_whom_to_call(alert: Alert) -> None:
+    *_, over, escalate = (RUNBOOKS / f"{alert.name}.md").read_text().strip().split("\n\n")
+    assert re.fullmatch(r"\*\*Over when\*\* .*10 minutes.*\.", over)
+    assert re.fullmatch(
+        r"\*\*Escalate\*\* to .*(at once|minutes|hour|working day|week).*\.", escalate
+    )
+    for query in re.findall(r"service:[\w:]+", over):
+        assert query in RECORDED
+
+
+@pytest.mark.parametrize("name", ["ClaimLost", "DuplicateDispatch", "DuplicateWork"])
+def test_a_runbook_on_claims_says_how_to_see_and_release_one(name: str) -> None:
+    text = (RUNBOOKS / f"Runguard{name}.md").read_text()
+    assert set(re.findall(r"runguard-otel claims (\w+)", text)) == {"list", "show", "release"}
+
+
+@every_alert
+def test_a_runbook_does_not_lose_the_other_thresholds(alert: Alert) -> None:
+    flat = re.sub(r"\s+", " ", (RUNBOOKS / f"{alert.name}.md").read_text())
+    for sentence in re.findall(r"--set \w+=\.\.\.`[^.]*\.", flat):
+        assert "with the `--set` options you use already, then reload Prometheus" in sentence
 
 
 def test_there_is_no_runbook_without_an_alert() -> None:
