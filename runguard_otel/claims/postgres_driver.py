@@ -105,7 +105,10 @@ def driver_for(url: str, name: str | None, pool: object | None = None) -> Driver
         return AsyncpgDriver(url)
     try:
         return PsycopgDriver(url)
-    except ImportError:
+    except ImportError as missing:
         if name:
             raise
-        return AsyncpgDriver(url)
+        try:
+            return AsyncpgDriver(url)
+        except ImportError:  # neither is there: name the one that the extra installs
+            raise missing from None

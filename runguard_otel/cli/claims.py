@@ -35,6 +35,9 @@ _JSON = typer.Option(False, "--json", help="Print JSON.")
 _ROOM = typer.Argument("", help="Room name; it is hashed here and sent nowhere. Or give --key.")
 _KEY = typer.Option("", "--key", help="The hashed key, as `list` prints it.")
 _HOST = typer.Option("", "--host", help="LiveKit server or project. Default: LIVEKIT_URL.")
+_NO_HOST = typer.Option(
+    False, "--no-host", help="A claim made by a `JobDispatchGuard` of your own: it knows no server."
+)
 _AGENT = typer.Option("", "--agent-name", help="The agent's name, if it has one.")
 _TYPE = typer.Option("room", "--job-type", help="room, publisher or participant.")
 _PARTICIPANT = typer.Option("", "--participant", help="Identity, for jobs per participant.")
@@ -66,6 +69,7 @@ def show(
     key: str = _KEY,
     url: str = _URL,
     host: str = _HOST,
+    no_host: bool = _NO_HOST,
     agent_name: str = _AGENT,
     job_type: str = _TYPE,
     participant: str = _PARTICIPANT,
@@ -73,7 +77,7 @@ def show(
     as_json: bool = _JSON,
 ) -> None:
     """The claims on one room, one for each of its lives; exits with 1 if nobody ever claimed it."""
-    wanted = _key(room, key, host, agent_name, job_type, participant, metadata)
+    wanted = _key(room, key, None if no_host else host, agent_name, job_type, participant, metadata)
     show_records(_found(url, wanted, exactly=bool(key)), as_json)
 
 
@@ -83,6 +87,7 @@ def release(
     key: str = _KEY,
     url: str = _URL,
     host: str = _HOST,
+    no_host: bool = _NO_HOST,
     agent_name: str = _AGENT,
     job_type: str = _TYPE,
     participant: str = _PARTICIPANT,
@@ -94,7 +99,7 @@ def release(
     A holder that lives notices at its next heartbeat and takes the room back, unless somebody else
     was faster. Only the claim as shown is released: one that changes meanwhile is left alone.
     """
-    wanted = _key(room, key, host, agent_name, job_type, participant, metadata)
+    wanted = _key(room, key, None if no_host else host, agent_name, job_type, participant, metadata)
     found = _found(url, wanted, exactly=bool(key))
     held = [record for record in found if record.state != "released"]
     if not held:
@@ -133,7 +138,7 @@ def init(
 def _key(
     room: str,
     key: str,
-    host: str,
+    host: str | None,
     agent_name: str,
     job_type: str,
     participant: str,
@@ -148,9 +153,16 @@ def _key(
     kind = f"JT_{job_type.upper()}"
     if kind not in ("JT_ROOM", "JT_PUBLISHER", "JT_PARTICIPANT"):
         _fail("--job-type is room, publisher or participant", status=2)
-    host = host or os.environ.get("LIVEKIT_URL", "")
-    if not host:
-        _fail("the key depends on the LiveKit server: set LIVEKIT_URL or give --host", status=2)
+    if host is None:  # as JobDispatchGuard makes its key: of the room, no server and no job type
+        host, kind = "", ""
+    else:
+        host = host or os.environ.get("LIVEKIT_URL", "")
+        if not host:
+            _fail(
+                "the key depends on the LiveKit server: set LIVEKIT_URL or give --host; or "
+                "--no-host for a claim of a JobDispatchGuard of your own",
+                status=2,
+            )
     return claim_key(
         JobFacts(
             host=host,
@@ -178,7 +190,8 @@ def _found(url: str, key: str, *, exactly: bool) -> list[ClaimRecord]:
     if not records:
         _fail(
             f"no claim on {key}. The key depends on the LiveKit host, agent name, job type and "
-            "RUNGUARD_CLAIMS_NAMESPACE: are they those of the worker? `claims list` shows all keys"
+            "RUNGUARD_CLAIMS_NAMESPACE: are they those of the worker? "
+            "A JobDispatchGuard of your own has no host: --no-host. `claims list` shows all keys"
         )
     return records
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from runguard_otel.cli.cost_view import as_data, show
 from runguard_otel.cost.estimate import COMPONENTS, LOOPS, Estimate, estimate, total
 from runguard_otel.cost.page import page, rates, usd
 from runguard_otel.cost.pricebook import OURS, STALE_DAYS, PriceBook, PriceBookError
@@ -37,6 +39,8 @@ _PRICES = typer.Option("", "--prices", help="Your price file; default: RUNGUARD_
 
 
 def _book(prices: str) -> PriceBook:
+    if prices and not Path(prices).expanduser().exists():
+        _fail(PriceBookError(f"--prices {prices}: no such file"))
     try:
         return PriceBook.load(prices or os.environ.get("RUNGUARD_PRICES", ""))
     except PriceBookError as error:
@@ -62,6 +66,8 @@ def prices_command(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List every price in force, with its age and source."""
+    if component and component not in COMPONENTS:
+        _fail(EstimateError(f"component={component!r} is unknown; one of {', '.join(COMPONENTS)}"))
     book, today = _book(prices), _today()
     rows = [r for r in book.rows if component in ("", r.component)]
     rows.sort(key=lambda r: (COMPONENTS.index(r.component), r.provider, r.models, r.plan))
@@ -170,17 +176,38 @@ def estimate_command(
             _number("share", share),
             open_minutes=_number("open-minutes", open_minutes),
         )
-        answer = estimate(_book(prices), traffic, stack, what)
+        answer = _priced(_book(prices), traffic, stack, what)
     except EstimateError as error:
         _fail(error)
     if html is not None:
         _write(html, page(answer, traffic, stack, what, _today()))
     if as_json:
-        typer.echo(json.dumps(_as_json(answer, traffic, stack, what), indent=2))
+        typer.echo(json.dumps(as_data(answer, traffic, stack, what), indent=2))
         return
-    _print(answer, traffic, what)
+    show(answer, traffic, what)
     if html is not None:
         Console().print(f"\nWritten: {escape(str(html))}", highlight=False)
+
+
+def _priced(book: PriceBook, traffic: Traffic, stack: Stack, loop: Loop) -> Estimate:
+    """The estimate; of a loop that outlives its call it says what it adds to a longer one.
+
+    Only the minutes that the call itself would have cost are taken off a loop's price, so the same
+    loop adds more to a short call.
+    """
+    answer = estimate(book, traffic, stack, loop)
+    if loop.minutes <= traffic.minutes_per_call:
+        return answer
+    longer = estimate(book, replace(traffic, minutes_per_call=loop.minutes), stack, loop)
+    here, there = (usd(total(each.call_extra)) for each in (answer, longer))
+    if here == there:
+        return answer
+    note = (
+        f"a loop of {loop.minutes:f} minutes outlives a call of {traffic.minutes_per_call:f}; to a "
+        f"call of {loop.minutes:f} minutes it adds {there}, not {here} "
+        f"(--call-minutes {loop.minutes:f})"
+    )
+    return replace(answer, notes=(*answer.notes, note))
 
 
 def _write(file: Path, text: str) -> None:
@@ -229,61 +256,3 @@ def _number(name: str, text: str) -> Decimal:
     if not number.is_finite():
         raise EstimateError(f"{name}={text!r} is not a number")
     return number
-
-
-def _print(answer: Estimate, traffic: Traffic, loop: Loop) -> None:
-    table = Table(title="USD a month", title_justify="left")
-    table.add_column("")
-    for name in ("without the loop", "with the loop", "with the guard"):
-        table.add_column(name, justify="right")
-    bills = (answer.normal, answer.loop, answer.guarded)
-    for component in COMPONENTS:
-        table.add_row(component, *(usd(b[component]) for b in bills))
-    table.add_section()
-    table.add_row("total", *(f"[bold]{usd(total(b))}[/]" for b in bills))
-    console = Console()
-    console.print(table)
-    affected = traffic.calls * loop.share
-    console.print(
-        f"The loop adds [bold red]{usd(answer.extra)}[/] a month: {affected:,.0f} calls x "
-        f"{usd(total(answer.call_extra))} on top of {usd(total(answer.call))} for a healthy call.\n"
-        f"The guard stops [bold green]{usd(answer.saved)}[/] of it.\n",
-        highlight=False,
-    )
-    for name, formula in answer.formulas.items():
-        console.print(f"[dim]{name:<10} {formula}[/]", highlight=False, soft_wrap=True)
-    for note in answer.notes:
-        console.print(f"[dim]note: {escape(note)}[/]", highlight=False)
-
-
-def _as_json(answer: Estimate, traffic: Traffic, stack: Stack, loop: Loop) -> dict[str, Any]:
-    def bill(amounts: Any) -> dict[str, str]:
-        named = {c: amounts.get(c, Decimal(0)) for c in COMPONENTS}
-        return {c: f"{a:f}" for c, a in {**named, "total": total(named)}.items()}
-
-    return {
-        "currency": "USD",
-        "inputs": {
-            "traffic": {k: str(v) for k, v in vars(traffic).items()},
-            "stack": {k: v if isinstance(v, bool) else str(v) for k, v in vars(stack).items()},
-            "loop": {k: str(v) for k, v in vars(loop).items()},
-        },
-        "month": {
-            "without_loop": bill(answer.normal),
-            "with_loop": bill(answer.loop),
-            "with_guard": bill(answer.guarded),
-            "loop_adds": f"{answer.extra:f}",
-            "guard_stops": f"{answer.saved:f}",
-        },
-        "call": {
-            "healthy": bill(answer.call),
-            "loop_adds": bill(answer.call_extra),
-            "guard_lets_through": bill(answer.call_guarded),
-        },
-        "formulas": dict(answer.formulas),
-        "sources": [
-            {"price": f"{p.provider} {p.models[0]}", "source": p.source, "date": str(p.day)}
-            for p in answer.sources
-        ],
-        "notes": list(answer.notes),
-    }

@@ -26,7 +26,10 @@ app = typer.Typer(
 _DIRECTORY = typer.Argument(help="Folder to write to; made if it is not there.")
 _OPTIONAL = typer.Argument(None, help="Folder to write to; made if it is not there.")
 _SET = typer.Option(
-    [], "--set", metavar="NAME=VALUE", help="A threshold, selector or address; see --list."
+    [],
+    "--set",
+    metavar="NAME=VALUE",
+    help="A threshold, selector or address; see `export alerts --list`.",
 )
 _JSON = typer.Option(False, "--json", help="Print what was written as JSON.")
 _COMPOSE = ("docker-compose.yml", "deploy", "dashboards/generated", "alerts/runbooks",

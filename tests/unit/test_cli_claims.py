@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from runguard_otel.claims.guard import JobDispatchGuard
 from runguard_otel.claims.registry import Granted, Holder
 from runguard_otel.claims.sqlite import SqliteRegistry
 from runguard_otel.cli.claims import app
@@ -99,6 +101,35 @@ def test_an_existing_file_is_listed_shown_and_released(default: Path) -> None:
     assert shown["token"] == granted.token
     assert run("release", "--key", KEY, "--yes").exit_code == 0
     assert json.loads(run("list", "--json").stdout) == []
+
+
+def test_the_claim_of_a_guard_by_hand_is_found_without_a_host(tmp_path: Path) -> None:
+    path = tmp_path / "claims.db"
+
+    async def hold() -> None:
+        registry = SqliteRegistry(path)
+        guard = JobDispatchGuard("a room", "worker-1", registry, agent_name="clerk")
+        assert await guard.claim()
+        await registry.aclose()
+
+    asyncio.run(hold())
+    words = ("show", "a room", "--url", f"sqlite://{path}", "--agent-name", "clerk")
+    missed = run(*words, "--host", "wss://calls.example.com")
+    assert missed.exit_code == 1
+    assert "--no-host" in missed.stderr
+    (shown,) = json.loads(run(*words, "--no-host", "--json").stdout)
+    assert shown["job_id"] == "worker-1"
+
+
+def test_without_the_drivers_of_postgres_the_default_one_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("psycopg", "psycopg_pool", "asyncpg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    done = run("list", "--url", "postgresql://app@127.0.0.1:1/db")
+    assert done.exit_code == 2
+    assert "runguard-otel[postgres]" in done.stderr
+    assert "psycopg" in done.stderr and "asyncpg" not in done.stderr
 
 
 def test_init_makes_the_file(tmp_path: Path) -> None:

@@ -113,6 +113,30 @@ def test_bad_input_ends_in_one_clear_line(args: list[str], says: str) -> None:
     assert "Traceback" not in result.output
 
 
+def test_a_loop_that_outlives_its_call_says_what_it_adds_to_a_longer_one() -> None:
+    plain = run("estimate")
+    assert "30 calls x $2.46 on top of" in plain.output
+    assert "to a call of 20 minutes it adds $2.31, not $2.46 (--call-minutes 20)" in plain.output
+    longer = run("estimate", "--call-minutes", "20")
+    assert "30 calls x $2.31 on top of" in longer.output
+    assert "outlives" not in longer.output
+    assert "outlives" not in run("estimate", "--loop", "misfire").output, "it adds the same there"
+
+
+def test_an_unknown_component_is_told_the_known_ones() -> None:
+    result = run("prices", "--component", "foo")
+    assert result.exit_code == 2
+    assert "transport, agent, stt, llm, tts" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_missing_price_file_is_blamed_on_who_named_it() -> None:
+    named = run("prices", "--prices", "nosuch.toml").stderr
+    assert "--prices nosuch.toml: no such file" in named
+    assert "RUNGUARD_PRICES" not in named
+    assert "RUNGUARD_PRICES" in run("prices", env={"RUNGUARD_PRICES": "nosuch.toml"}).stderr
+
+
 class _Page(HTMLParser):
     VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
