@@ -111,8 +111,7 @@ def release(
     (record,) = held
     if not yes:
         typer.confirm("Release this claim?", abort=True)
-    who = Holder(record.job_id, record.instance, record.worker)
-    if not _ask(url, lambda registry: registry.release(record.key, who, record.token)):
+    if not _ask(url, lambda registry: _let_go(registry, record)):
         _fail("it changed hands or was released meanwhile; look again with `claims show`")
     typer.echo(f"released {record.key}, token {record.token}")
 
@@ -198,6 +197,20 @@ def _found(url: str, key: str, *, exactly: bool) -> list[ClaimRecord]:
 
 def _unused(error: NoClaimsFile) -> str:
     return f"nobody has claimed a room on this host as this user yet: {default_path()}: {error}"
+
+
+async def _let_go(registry: ClaimRegistry, record: ClaimRecord) -> bool:
+    """Release that very claim, with more patience than a call has."""
+    who = Holder(record.job_id, record.instance, record.worker)
+    await registry.open()
+    try:
+        return await registry.release(record.key, who, record.token)
+    except RegistryUnavailable:
+        # The answer may be late, not the deed: what stands there now says.
+        for now in await registry.inspect(record.key):
+            if (now.state, now.token) == ("released", record.token):
+                return True
+        return await registry.release(record.key, who, record.token)
 
 
 def _ask(url: str, work: Callable[[ClaimRegistry], Awaitable[T]], *, make: bool = False) -> T:
