@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,9 @@ from livekit.agents.voice import agent_activity, audio_recognition
 
 import runguard_otel
 from runguard_otel.adapters import agents_v1
+from runguard_otel.adapters.agents_v1.worker_side import WorkerSide
 from runguard_otel.adapters.patching import Patch, PatchSet
+from runguard_otel.instrumentor import instrument_process
 
 pytestmark = pytest.mark.host_contract
 
@@ -182,3 +185,20 @@ def test_reports_are_complete_enough_for_doctor() -> None:
     guard = runguard_otel.instrument()
     assert all(r.why and r.guard for r in guard.patches)
     assert isinstance(guard._patches, PatchSet)
+
+
+def test_a_job_process_gets_every_setting_of_its_worker_whatever_its_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else worker and job disagree on whether to act, or hash rooms with two salts."""
+    monkeypatch.setenv("RUNGUARD_MODE", "observe")
+    monkeypatch.setenv("RUNGUARD_HASH_SALT", "of the environment")
+    worker = runguard_otel.instrument(mode="enforce", vad_misfire_limit=5, hash_salt="pepper")
+    assert worker._services is not None
+    payload = pickle.loads(pickle.dumps(WorkerSide(worker._services)._payload()))
+    runguard_otel.uninstrument()
+    monkeypatch.setenv("RUNGUARD_VAD_MISFIRE_LIMIT", "9")
+    instrument_process(payload)
+    job = runguard_otel.instrument()  # the handle of what runs already
+    assert job.settings == worker.settings
+    assert job.settings.hash_salt == "pepper"
