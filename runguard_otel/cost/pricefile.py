@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -128,8 +128,10 @@ def _check_words(raw: dict[str, Any], where: str) -> None:
             f"{where}: currency {raw['currency']!r} cannot be used: the metrics count {CURRENCY}, "
             "and two currencies do not add up; convert it and name the rate in source"
         )
-    if not isinstance(raw["date"], date):
-        raise PriceBookError(f"{where}: date must be a date such as 2026-11-23, without quotes")
+    if not isinstance(raw["date"], date) or isinstance(raw["date"], datetime):
+        raise PriceBookError(
+            f"{where}: date must be a date such as 2026-11-23, without quotes or a time"
+        )
 
 
 def _number(value: Any, where: str, name: str) -> Decimal:

@@ -156,6 +156,13 @@ def test_a_request_longer_than_the_row_allows_is_unpriced() -> None:
     assert over.unpriced == {"token": Decimal(100_001)}
 
 
+def test_a_price_has_a_day_and_no_time(tmp_path: Path) -> None:
+    """A time makes its age a TypeError, wherever prices are listed."""
+    timed = ROW.replace("2026-11-01", "2026-11-01T08:00:00Z")
+    with pytest.raises(PriceBookError, match="without quotes or a time"):
+        PriceBook.load(write(tmp_path, timed))
+
+
 @pytest.mark.parametrize("path", ["~nobody-of-that-name/prices.toml", "words"])
 def test_an_unusable_override_is_a_price_book_error_whatever_is_wrong(
     tmp_path: Path, path: str
