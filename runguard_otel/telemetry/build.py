@@ -182,6 +182,7 @@ class Telemetry:
             target.flush(timeout)
             target.close()
         self._close_own()
+        self._callbacks.close()
         self.tracers.close(timeout)
 
     def _close_own(self) -> None:

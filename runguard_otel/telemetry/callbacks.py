@@ -21,6 +21,7 @@ logger = logging.getLogger("runguard_otel")
 TripCallback = Callable[[Trip], "Awaitable[Any] | Any"]
 
 _MAX_WAITING = 100
+_Waiting = queue.Queue["tuple[TripCallback, Trip, contextvars.Context] | None"]
 
 
 class Callbacks:
@@ -33,9 +34,7 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._callbacks: list[TripCallback] = []
-        self._waiting: queue.Queue[tuple[TripCallback, Trip, contextvars.Context]] = queue.Queue(
-            _MAX_WAITING
-        )
+        self._waiting: _Waiting = queue.Queue()  # bounded by hand: its end always fits
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,26 +68,37 @@ class Callbacks:
             time.sleep(0.005)
         return True
 
-    def _in_thread(self, callback: TripCallback, trip: Trip) -> None:
-        try:
-            self._waiting.put_nowait((callback, trip, contextvars.copy_context()))
-        except queue.Full:
-            logger.warning("on_trip callback %r is too slow: a trip was not passed on", callback)
-            return
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(
-                    target=self._run, name="runguard-on-trip", daemon=True
-                )
-                self._thread.start()
+    def close(self) -> None:
+        """Let the thread end when it has run what waits; never blocks.
 
-    def _run(self) -> None:
-        while True:
-            callback, trip, context = self._waiting.get()
-            try:
-                context.run(_call, callback, trip)
-            finally:
-                self._waiting.task_done()
+        A later trip is still passed on, by a new thread.
+        """
+        with self._lock:
+            if self._thread is not None:
+                self._waiting.put(None)
+                self._thread, self._waiting = None, queue.Queue()
+
+    def _in_thread(self, callback: TripCallback, trip: Trip) -> None:
+        with self._lock:
+            room = self._waiting.qsize() < _MAX_WAITING
+            if room:
+                self._waiting.put((callback, trip, contextvars.copy_context()))
+                if self._thread is None or not self._thread.is_alive():
+                    self._thread = threading.Thread(
+                        target=_run, args=(self._waiting,), name="runguard-on-trip", daemon=True
+                    )
+                    self._thread.start()
+        if not room:
+            logger.warning("on_trip callback %r is too slow: a trip was not passed on", callback)
+
+
+def _run(waiting: _Waiting) -> None:
+    while (call := waiting.get()) is not None:
+        callback, trip, context = call
+        try:
+            context.run(_call, callback, trip)
+        finally:
+            waiting.task_done()
 
 
 async def _call_async(callback: TripCallback, trip: Trip) -> None:

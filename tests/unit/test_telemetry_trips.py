@@ -83,6 +83,33 @@ def test_a_blocking_callback_holds_up_nobody_and_a_failing_one_is_logged(
     assert "failing" in caplog.text
 
 
+def test_a_shutdown_ends_the_thread_of_the_callbacks_after_what_waits(bench: Bench) -> None:
+    """Else each round of instrument() and uninstrument() leaves one behind."""
+    go, heard = threading.Event(), list[tuple[str, threading.Thread]]()
+
+    def callback(_: Trip) -> None:
+        assert go.wait(5)
+        heard.append(("called", threading.current_thread()))
+
+    before = set(threading.enumerate())
+    bench.telemetry.on_trip(callback)
+    bench.recorder.trip(trip())
+    bench.recorder.trip(trip())
+    bench.telemetry.shutdown(0.1)
+    (running,) = set(threading.enumerate()) - before
+    go.set()
+    running.join(5)
+    assert heard == [("called", running)] * 2
+    assert not running.is_alive()
+
+    bench.recorder.trip(trip())
+    assert bench.telemetry.flush(5), "a late trip is passed on all the same"
+    assert len(heard) == 3
+    bench.telemetry.shutdown(0.1)
+    heard[2][1].join(5)
+    assert not heard[2][1].is_alive()
+
+
 def test_a_trip_without_a_loop_still_runs_an_async_callback(bench: Bench) -> None:
     heard = threading.Event()
 
