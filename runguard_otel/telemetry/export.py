@@ -113,7 +113,7 @@ def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
 
     readers: list[MetricReader] = []
     for name in exporters:
-        exporter: MetricExporter
+        exporter: MetricExporter | None = None
         try:
             if name == "otlp":
                 exporter = _otlp("metrics", preferred_temporality=cumulative())
@@ -128,12 +128,9 @@ def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
                 )
             )
         except (ImportError, ValueError) as error:
-            logger.warning(
-                "no %s export of metrics, check the OTEL_METRIC_EXPORT_* and OTEL_EXPORTER_* "
-                "variables: %s",
-                name,
-                error,
-            )
+            logger.warning("no %s export of metrics: %s%s", name, error, _check("METRIC"))
+            if exporter is not None:  # the reader was refused: nobody else closes its channel
+                exporter.shutdown()
     return readers
 
 
@@ -157,26 +154,41 @@ def cumulative() -> dict[type, Any]:
 
 def tracer_provider() -> TracerProvider:
     """Our own provider of spans, for a process where nobody else has one."""
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
     from opentelemetry.sdk.trace.export import (
         BatchSpanProcessor,
         ConsoleSpanExporter,
         SimpleSpanProcessor,
     )
 
-    provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
+    try:
+        provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
+    except ValueError as error:  # it names the variable, one of the limits
+        logger.warning("the limits of spans are ignored: %s", error)
+        limits = SpanLimits(128, 128, 128, 128, 128, 128, SpanLimits.UNSET, SpanLimits.UNSET)
+        provider = TracerProvider(resource=resource(), shutdown_on_exit=False, span_limits=limits)
     names = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
     for name in (n.strip() for n in names.split(",")):
         if name == "otlp":
             try:
                 provider.add_span_processor(BatchSpanProcessor(_otlp("traces")))
             except (ImportError, ValueError) as error:
-                logger.warning("no OTLP export of spans: %s", error)
+                logger.warning("no OTLP export of spans: %s%s", error, _check("BSP"))
         elif name == "console":
             provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
         else:
             logger.warning("OTEL_TRACES_EXPORTER=%s is not known to runguard-otel", name)
     return provider
+
+
+def _check(family: str) -> str:
+    """Which variables are set that can be the cause; the SDK's errors seldom name theirs.
+
+    Names only: a header's value is a secret.
+    """
+    prefixes = (f"OTEL_{family}_", "OTEL_EXPORTER_OTLP_")
+    names = sorted(n for n in os.environ if n.startswith(prefixes))
+    return f" (check {', '.join(names)})" if names else ""
 
 
 def _otlp(signal: str, **arguments: Any) -> Any:

@@ -173,11 +173,12 @@ class Endpoint:
     @staticmethod
     def _bind(reader: ScrapeReader, host: str, port: int) -> WSGIServer:
         application = make_wsgi_app(reader.registry)
-        for candidate in range(port, port + _TRIES):
+        last = min(port + _TRIES, 65536) - 1
+        for candidate in range(port, last + 1):
             try:
                 return make_server(host, candidate, application, _Server, _Quiet)
             except OSError as error:
-                if candidate == port + _TRIES - 1:
+                if candidate == last:
                     raise
                 logger.debug("port %d is taken (%s), trying the next", candidate, error.strerror)
         raise AssertionError("unreachable")

@@ -135,8 +135,9 @@ def _serve(reader: ScrapeReader, metrics_port: int | None) -> Endpoint | None:
     port = metrics_port or _port_from_environment()
     try:
         endpoint = Endpoint(reader, host, port)
-    except OSError as error:
-        logger.warning("no /metrics on %s:%d: %s", host, port, error.strerror)
+    except (OSError, TypeError, ValueError) as error:  # not OSError: the host is no name at all
+        reason = getattr(error, "strerror", None) or error
+        logger.warning("no /metrics on %s:%d: %s", host, port, reason)
         return None
     return endpoint
 

@@ -12,6 +12,7 @@ from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
 from runguard_otel.telemetry.catalogue import METRICS, prometheus_name
+from runguard_otel.telemetry.export import tracer_provider
 from runguard_otel.telemetry.sink import LazySink, Sink
 from tests.kit.telemetry import Collector, everything, fetch
 
@@ -142,7 +143,9 @@ def test_one_odd_variable_costs_a_warning_and_not_the_workers_telemetry(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    # over HTTP the SDK itself says so and goes on
+    protocol = "grpc" if value == "zstd" else "http/protobuf"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     monkeypatch.setenv(name, value)
     made = build(Settings())
     made.start_worker("support")
@@ -154,7 +157,32 @@ def test_one_odd_variable_costs_a_warning_and_not_the_workers_telemetry(
         assert threading.active_count() == before
     finally:
         made.shutdown()
-    assert value in caplog.text
+    assert name in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "foo"),
+        ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "-1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+    ],
+)
+def test_one_odd_variable_leaves_a_provider_of_spans_and_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2")
+    monkeypatch.setenv(name, value)
+    provider = tracer_provider()
+    try:
+        with provider.get_tracer("test").start_as_current_span("one") as span:
+            span.set_attribute("runguard.key", "kept")
+        assert "kept" in span.to_json()  # type: ignore[attr-defined]  # an SDK span
+    finally:
+        provider.shutdown()
+    assert name in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_a_sink_that_cannot_be_made_is_not_tried_again() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 
 import pytest
@@ -42,6 +44,32 @@ def test_two_workers_on_one_host_take_two_ports() -> None:
         assert telemetry.metrics_url is None  # 0 is off
     for telemetry in (*workers, first, second):
         telemetry.shutdown()
+
+
+def test_after_the_last_port_there_is_none_and_the_hub_opens_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.socket() as taken:
+        with contextlib.suppress(OSError):  # it is taken already
+            taken.bind(("127.0.0.1", 65535))
+        telemetry = build(Settings.load(metrics_port=65535))
+        telemetry.start_worker()
+        assert telemetry.metrics_url is None
+        assert telemetry.hub_address
+        telemetry.shutdown()
+    assert "no /metrics on 127.0.0.1:65535" in caplog.text
+
+
+def test_a_host_that_is_no_name_costs_metrics_and_not_the_hub(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_HOST", "caf\u00e9..b")
+    telemetry = build(Settings.load(metrics_port=free_port()))
+    telemetry.start_worker()
+    assert telemetry.metrics_url is None
+    assert telemetry.hub_address
+    telemetry.shutdown()
+    assert "no /metrics on caf\u00e9..b" in caplog.text
 
 
 def test_metrics_listen_on_loopback_unless_told_otherwise(
