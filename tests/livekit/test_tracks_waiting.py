@@ -69,7 +69,7 @@ async def test_a_still_live_earlier_track_keeps_its_stream(
         await transcriber.aclose()
     assert guarded.outcomes() == ["allowed"] * 3
     assert guarded.recorder.count(SUBSCRIBED, subscription="opened") == 3
-    assert [t.action for t in guarded.recorder.trips] == ["none"]
+    assert guarded.recorder.trips == [], "several at a time are no flapping"
 
 
 async def test_those_that_wait_are_served_in_their_order(

@@ -43,6 +43,8 @@ class Subscription:
         ended: Whether the track is gone, or was subscribed again since.
         left: Whether its participant is gone as well.
         over: Whether our connection is gone as well.
+        slot: Which of the place's concurrent tracks it is, from 0; -1 where that does not matter.
+        outcome: What became of it; ``None`` while that is not known.
         streams: What was opened or reused for it: the stream's key, and its recogniser.
         waiting: How many leases for it do not know yet which stream they will be a handle on.
     """
@@ -54,14 +56,15 @@ class Subscription:
     left: bool = False
     over: bool = False
     waiting: int = 0
+    slot: int = -1
+    outcome: str | None = None
     streams: list[tuple[Hashable, Any]] = field(default_factory=list)
     _unused: bool = field(default=False, repr=False)
-    _resolved: bool = field(default=False, repr=False)
 
     def resolve(self, outcome: str) -> None:
         """Say what became of it; only the first answer counts."""
-        if not self._resolved:
-            self._resolved = True
+        if self.outcome is None:
+            self.outcome = outcome
             self.report(outcome)
             if self.also_report is not None:
                 self.also_report(outcome)

@@ -22,11 +22,12 @@ from runguard_otel.adapters.agents_v1.open_periods import OpenPeriods
 from runguard_otel.adapters.agents_v1.rehearsal import is_rehearsal
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.track_context import Place, Subscription, current_track
+from runguard_otel.adapters.agents_v1.track_slots import TrackSlots
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.guards.subscription import SubscriptionPolicy
 from runguard_otel.core.keyed import BoundedMap
-from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.signatures import TRACK_SUBSCRIBE, GuardName
 from runguard_otel.core.verdict import Mode, Outcome, Subject
 
 __all__ = ["patches"]
@@ -53,7 +54,8 @@ class _TrackGuard:
             settings.track_subscribe_grace_seconds,
         )
         self._lock = threading.Lock()
-        self._policies: BoundedMap[Place, SubscriptionPolicy] = BoundedMap(
+        self._slots = TrackSlots(services.recorder, settings.track_subscribe_grace_seconds)
+        self._policies: BoundedMap[tuple[Place, int], SubscriptionPolicy] = BoundedMap(
             lambda _: SubscriptionPolicy(
                 limit=settings.track_subscribe_limit,
                 window_seconds=settings.track_subscribe_window_seconds,
@@ -85,17 +87,23 @@ class _TrackGuard:
         )
         with self._lock:
             live = self._live.setdefault(room, {})
-            # Some sources exist once per participant: a second one alive is a lost unsubscribe.
-            # Tracks of unknown source may be many, and being many is not flapping.
-            beside = place.source == "unknown" and any(
-                s.place == place for other, s in live.items() if other != sid
-            )
-            if (again := live.pop(sid, None)) is not None:
-                again.ended = True
+            again = live.pop(sid, None)
+            beside = list(live.values())
             live[sid] = subscription
-        if not beside:
-            job_id = str(getattr(getattr(job, "job", None), "id", ""))
-            self._judge(subscription, participant, job_id)
+        if again is not None:
+            again.ended = True
+            self._slots.end(again)
+        subject = Subject(
+            room=place.room,
+            participant=place.participant,
+            participant_sid=str(getattr(participant, "sid", "") or ""),
+            job_id=str(getattr(getattr(job, "job", None), "id", "")),
+            track_source=place.source,
+        )
+        if _is_video(publication, place):
+            self._report(subject, reused=False)
+        else:
+            self._slots.begin(subscription, beside, lambda: self._judge(subscription, subject))
         self._resolve_later(subscription)
         return subscription
 
@@ -112,6 +120,7 @@ class _TrackGuard:
             subscription.left = event == "participant_disconnected"
             subscription.over = event == "disconnected"
             subscription.unused()
+            self._slots.end(subscription)
             self.pool.track_ended(subscription.place)
         if event == "disconnected":
             self.pool.room_left(_room_name(room), _own_identity(room))
@@ -121,45 +130,43 @@ class _TrackGuard:
 
     def settle(self) -> None:
         """Report what is not reported yet: nobody will know better."""
+        self._slots.settle()
         with self._lock:
             left = [s for live in self._live.values() for s in live.values()]
         for subscription in left:
             subscription.unused()
 
-    def _judge(self, subscription: Subscription, participant: Any, job_id: str) -> None:
+    def _judge(self, subscription: Subscription, subject: Subject) -> None:
         place, enforces = subscription.place, self._mode is Mode.ENFORCE
-        subject = Subject(
-            room=place.room,
-            participant=place.participant,
-            participant_sid=str(getattr(participant, "sid", "") or ""),
-            job_id=job_id,
-            track_source=place.source,
-        )
         reuse = enforces and self.pool.has_reusable(place)
         with self._lock:
-            policy = self._policies.get(place)
-            decision = policy.on_subscribe(subject, self._mode, "reuse_stream")
-        trip = decision.trip
+            policy = self._policies.get((place, subscription.slot))
+            trip = policy.on_subscribe(subject, self._mode, "reuse_stream").trip
         if trip is not None:
             self._periods.opened(lambda: self._quiet_left(policy))
 
         def report(reused: bool) -> None:
-            outcome = Outcome.REUSED if reused else Outcome.ALLOWED
-            self._recorder.event(
-                decision.signature,
-                outcome if enforces else Outcome.OBSERVED,
-                subject,
-                attributes={"runguard.source": place.source},
-            )
+            self._report(subject, reused=reused)
             if trip is not None:
                 action = "reuse_stream" if reused else "none"
                 self._recorder.trip(dataclasses.replace(trip, action=action))
 
-        if enforces and not reuse and self.pool.may_have_reusable(place):
+        if subscription.outcome is not None:
+            report(subscription.outcome == "reused")
+        elif enforces and not reuse and self.pool.may_have_reusable(place):
             # Said as soon as it is known, which takes a moment when the end of a track is late.
             subscription.also_report = lambda outcome: report(outcome == "reused")
         else:
             report(reuse)
+
+    def _report(self, subject: Subject, *, reused: bool) -> None:
+        outcome = Outcome.REUSED if reused else Outcome.ALLOWED
+        self._recorder.event(
+            TRACK_SUBSCRIBE,
+            outcome if self._mode is Mode.ENFORCE else Outcome.OBSERVED,
+            subject,
+            attributes={"runguard.source": subject.track_source},
+        )
 
     def _quiet_left(self, policy: SubscriptionPolicy) -> float:
         with self._lock:
@@ -218,6 +225,13 @@ def _place(room: rtc.Room, publication: Any, participant: Any) -> Place:
     if source not in _SOURCES:
         source = "unknown"
     return Place(_room_name(room), _own_identity(room), str(who), source)
+
+
+def _is_video(publication: Any, place: Place) -> bool:
+    """Whether no STT stream can be behind it: then it is counted, and is no cascade of them."""
+    if place.source in ("camera", "screenshare"):
+        return True
+    return bool(getattr(publication, "kind", None) == rtc.TrackKind.KIND_VIDEO)
 
 
 def _room_name(room: rtc.Room) -> str:
