@@ -1,7 +1,8 @@
 """One frozen ``Settings``: explicit argument > ``RUNGUARD_*`` environment variable > default.
 
 The fields below are the only table of settings; ``docs/settings.md`` is generated from them. A bad
-environment variable is a warning and the default (a typo in a deployment must not take calls down);
+environment variable is a warning and the default (a typo in a deployment must not take calls down),
+or ``observe`` where it was to say whether to act;
 a bad explicit argument raises :class:`~runguard_otel.errors.SettingsError` at once.
 """
 
@@ -28,7 +29,7 @@ ENV_PREFIX = "RUNGUARD_"
 class Settings(BaseModel):
     """Everything that can be set. Build it with :meth:`load`, which reports errors for people."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     disabled: bool = Field(False, description="Kill switch: nothing is patched at all.")
     mode: Mode = Field(
@@ -214,19 +215,16 @@ class Settings(BaseModel):
             except ValidationError as error:
                 for problem in error.errors():
                     name = str(problem["loc"][0])
+                    value = overrides[name] if name in overrides else found.pop(name)
+                    shown = value if cls.model_fields[name].repr else "..."
+                    why = f"{problem['msg']}; allowed: {cls.allowed(name)}"
                     if name in overrides:
-                        raise SettingsError(
-                            f"{name}={overrides[name]!r} cannot be used: {problem['msg']}; "
-                            f"allowed: {cls.allowed(name)}"
-                        ) from error
-                    logger.warning(
-                        "%s%s=%r is ignored, using the default: %s; allowed: %s",
-                        ENV_PREFIX,
-                        name.upper(),
-                        found.pop(name),
-                        problem["msg"],
-                        cls.allowed(name),
-                    )
+                        raise SettingsError(f"{name}={shown!r} cannot be used: {why}") from error
+                    instead = "the default"
+                    if name.endswith("mode"):  # not to act is what cannot be far from the wish
+                        instead = found[name] = Mode.OBSERVE.value
+                    variable = ENV_PREFIX + name.upper()
+                    logger.warning("%s=%r is ignored, using %s: %s", variable, shown, instead, why)
 
     @classmethod
     def allowed(cls, name: str) -> str:

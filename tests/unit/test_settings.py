@@ -31,7 +31,6 @@ def test_a_bad_environment_variable_is_a_warning_and_the_default(
     monkeypatch.setenv("RUNGUARD_ROOM_RECONNECT_WINDOW_SECONDS", "30")
     with caplog.at_level(logging.WARNING, "runguard_otel"):
         settings = Settings.load()
-    assert settings.mode is Mode.ENFORCE
     assert settings.vad_misfire_limit == 5
     assert settings.room_reconnect_window_seconds == 30, "the good ones still count"
     said = caplog.text
@@ -103,6 +102,23 @@ def test_a_mode_is_read_as_people_write_it(
 ) -> None:
     monkeypatch.setenv("RUNGUARD_MODE", word)
     assert Settings.load().mode == mode
+
+
+@pytest.mark.parametrize("name", ["mode", "vad_misfire_mode"])
+def test_a_mode_nobody_can_read_does_not_act(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(f"RUNGUARD_{name.upper()}", "obsrve")
+    assert Settings.load().mode_of(GuardName.VAD_MISFIRE) is Mode.OBSERVE
+    (record,) = caplog.records
+    assert f"RUNGUARD_{name.upper()}='obsrve' is ignored, using observe" in record.getMessage()
+
+
+@pytest.mark.parametrize("name", ["claims_url", "hash_salt"])
+def test_a_secret_that_cannot_be_used_is_not_in_the_error(name: str) -> None:
+    with pytest.raises(SettingsError, match=name) as caught:
+        Settings.load(**{name: ["hunter22"]})
+    assert "hunter22" not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_a_password_is_not_in_the_text_of_the_settings() -> None:
