@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from runguard_otel.claims.dynamodb_table import Item, Table
-from runguard_otel.claims.redact import redact_url
+from runguard_otel.claims.redact import redact_url, unreadable
 from runguard_otel.claims.registry import (
     ClaimRecord,
     Granted,
@@ -61,7 +61,10 @@ class DynamoRegistry:
     default_timeout = 1.0
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # its text may quote what stands there
+            raise unreadable(url) from None
         name = parts.netloc or parts.path.strip("/")
         self._options = dict(parse_qsl(parts.query))
         unknown = sorted(set(self._options) - set(OPTIONS))

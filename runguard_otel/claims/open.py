@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import cast
 from urllib.parse import unquote
 
-from runguard_otel.claims.redact import redact_url
+from runguard_otel.claims.redact import unreadable
 from runguard_otel.claims.registry import ClaimRegistry
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
@@ -86,9 +86,12 @@ def open_registry(url: str, settings: Settings) -> ClaimRegistry:
         )
         return MemoryRegistry(shared_store(rest))
     if not separator or scheme not in _NETWORKED:
+        # Where the password is in such a text nobody can say: no more than a scheme is shown.
+        word = scheme.partition(":")[0].rstrip("/")
+        known = word in SCHEMES or (separator and word.isalnum())
+        begins = f"claims_url {word + separator + '...'!r}" if known else "claims_url"
         raise SettingsError(
-            f"claims_url {redact_url(url)!r} cannot be used; allowed schemes: "
-            f"{', '.join(f'{s}://' for s in SCHEMES)}"
+            f"{begins} cannot be used; allowed schemes: {', '.join(f'{s}://' for s in SCHEMES)}"
         )
     module, name, extra = _NETWORKED[scheme]
     try:
@@ -97,10 +100,7 @@ def open_registry(url: str, settings: Settings) -> ClaimRegistry:
     except SettingsError:
         raise
     except ValueError:  # its text may quote the password
-        raise SettingsError(
-            f"claims_url {redact_url(url)!r} cannot be read; percent-encode what is special in its "
-            "user and password, for example %5B for ["
-        ) from None
+        raise unreadable(url) from None
     except ImportError as error:
         package = f"runguard-otel[{extra}]" if extra else "runguard-otel"
         raise SettingsError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from runguard_otel.claims.redact import unreadable
 from runguard_otel.errors import SettingsError
 
 __all__ = [
@@ -69,8 +70,14 @@ def split_options(url: str) -> tuple[str, dict[str, str]]:
 
     Returns:
         The URL for the driver, and ``mode`` and ``driver`` where given.
+
+    Raises:
+        SettingsError: If it is no URL; the text holds no password.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its text may quote the password
+        raise unreadable(url) from None
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     ours = {name: value for name, value in pairs if name in OWN_OPTIONS}
     rest = urlencode([pair for pair in pairs if pair[0] not in OWN_OPTIONS])

@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-__all__ = ["redact_url", "scrub"]
+from runguard_otel.errors import SettingsError
+
+__all__ = ["redact_url", "scrub", "unreadable"]
 
 _SECRET_WORDS = r"pass(?:word|wd|phrase)?|secret(?:_access)?_?(?:key)?|token|credential"
 # Everything up to the last @ may be a password: people forget to quote "/", "?" and "@" in them.
 _USERINFO = re.compile(r"(?<=://)([^/?#\s]*?:)?([^\s]*)@")
+_IN_URL = re.compile(r"(?s)(?<=://)([^/?#\s]*?:)?(.*)@")  # the same where all of it is one URL
+_NO_SLASHES = re.compile(r"[\w+.-]+:")  # "redis:/:password", without a host
 _OPTION = re.compile(rf"(?i)([\w.-]*(?:{_SECRET_WORDS})[\w.-]*\s*=\s*)('[^']*'|[^&\s#]*)")
 
 
@@ -23,10 +27,17 @@ def redact_url(url: str) -> str:
     Args:
         url: A URL, well formed or not, or a ``key=value`` connection string.
     """
-    shown = _redacted(url)
-    if "://" not in shown and "@" in shown:  # a slip of the pen: what is the password in it?
+    shown = _IN_URL.sub(_hide, _OPTION.sub(r"\1***", url))
+    if _slipped(shown):  # what is the password in it?
         return f"***@{shown.rpartition('@')[2]}"
-    return shown
+    slip = None if "://" in shown else _NO_SLASHES.match(shown)
+    return f"{slip[0]}***" if slip else shown
+
+
+def _slipped(url: str) -> bool:
+    """Whether something stands before an @ that no ``://`` makes a user and a password."""
+    before, at, _ = url.partition("@")
+    return bool(at) and "://" not in before
 
 
 def _redacted(text: str) -> str:
@@ -38,6 +49,14 @@ def _hide(found: re.Match[str]) -> str:
     if user is None:  # a name alone, or a token alone: show neither
         return "***@"
     return f"{user}***@"
+
+
+def unreadable(url: str) -> SettingsError:
+    """What to raise for a ``claims_url`` that cannot be parsed; says what to do about it."""
+    return SettingsError(
+        f"claims_url {redact_url(url)!r} cannot be read; percent-encode what is special in its "
+        "user and password, for example %5B for ["
+    )
 
 
 def scrub(text: str, url: str = "") -> str:
@@ -53,10 +72,11 @@ def scrub(text: str, url: str = "") -> str:
 
 
 def _secrets(url: str) -> list[str]:
-    found = [match[2] for match in _USERINFO.finditer(url) if match[1]]
+    found = [match[2] for match in _IN_URL.finditer(url) if match[1]]
     found += [match[2] for match in _OPTION.finditer(url)]
-    if "://" not in url and "@" in url:
-        found += re.split("[:/]", url.rpartition("@")[0])
+    if _slipped(_OPTION.sub(r"\1***", url)):
+        before = url.rpartition("@")[0]
+        found += [before, before.partition(":")[2], *re.split("[:/]", before)]
     # A very short secret would blank out innocent letters; redact_url still hides it in a URL.
     both = {form for secret in found for form in (secret, unquote(secret)) if len(form) >= 4}
     return sorted(both, key=len, reverse=True)

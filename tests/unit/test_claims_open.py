@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from runguard_otel.claims.dynamodb import DynamoRegistry
 from runguard_otel.claims.open import SCHEMES, backend_of, open_registry
+from runguard_otel.claims.postgres_driver import split_options
 from runguard_otel.claims.redact import scrub
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
@@ -113,3 +115,31 @@ def test_a_slip_of_the_pen_is_a_settings_error_without_the_password(url: str) ->
     assert "hunter" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "hunter22" not in scrub(f"cannot reach {url}", url)
+
+
+@pytest.mark.parametrize(
+    ("url", "begins"),
+    [
+        ("redis:/:hunter22", "claims_url 'redis...' cannot"),
+        ("postgresql:u:hunter22?host=h", "claims_url 'postgresql...' cannot"),
+        ("mysql://u:x@h/hunter22", "claims_url 'mysql://...' cannot"),
+        ("u:hunter22@h", "claims_url cannot"),
+        ("hunter22", "claims_url cannot"),
+    ],
+)
+def test_of_a_url_nobody_can_use_no_more_than_its_scheme_is_shown(url: str, begins: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        opened(url)
+    assert str(caught.value).startswith(begins)
+    assert "hunter22" not in str(caught.value)
+
+
+def test_registries_made_by_hand_refuse_what_cannot_be_parsed_in_the_same_words() -> None:
+    for make, url in (
+        (DynamoRegistry, "dynamodb://u:[hunter22@t"),
+        (split_options, "postgresql://u:[hunter22@h/d"),
+    ):
+        with pytest.raises(SettingsError, match="percent-encode") as caught:
+            make(url)
+        assert "hunter22" not in str(caught.value)
+        assert caught.value.__cause__ is None

@@ -25,6 +25,9 @@ SECRET = "s3cr3t/with?odd@signs"
         ("dynamodb://claims?region=eu-west-1", "dynamodb://claims?region=eu-west-1"),
         ("redis://db:6379/0", "redis://db:6379/0"),
         ("", ""),
+        ("redis://u:s3cr3t and\nmore@h", "redis://u:***@h"),
+        ("redis:/:s3cr3t", "redis:***"),
+        ("redis:/:s3cr3t@h/?x=http://y", "***@h/?x=http://y"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
@@ -43,3 +46,8 @@ def test_the_password_is_removed_from_a_drivers_message_in_both_spellings() -> N
 def test_a_message_without_secrets_stays_as_it_is() -> None:
     text = "Error 111 connecting to 127.0.0.1:6379. Connection refused."
     assert scrub(text, "redis://:longsecret@127.0.0.1:6379") == text
+
+
+def test_a_slip_of_the_pen_hides_each_part_of_a_password_with_colons() -> None:
+    url = "redis:user:a:b@h"
+    assert "a:b" not in scrub(f"cannot reach {url}, user:a:b is wrong", url)
