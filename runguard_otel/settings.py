@@ -1,8 +1,7 @@
 """One frozen ``Settings``: explicit argument > ``RUNGUARD_*`` environment variable > default.
 
 The fields below are the only table of settings; ``docs/settings.md`` is generated from them. A bad
-environment variable is a warning and the default (a typo in a deployment must not take calls down),
-or ``observe`` where it was to say whether to act;
+environment variable is a warning and the default (a typo in a deployment must not take calls down);
 a bad explicit argument raises :class:`~runguard_otel.errors.SettingsError` at once.
 """
 
@@ -220,11 +219,8 @@ class Settings(BaseModel):
                     why = f"{problem['msg']}; allowed: {cls.allowed(name)}"
                     if name in overrides:
                         raise SettingsError(f"{name}={shown!r} cannot be used: {why}") from error
-                    instead = "the default"
-                    if name.endswith("mode"):  # not to act is what cannot be far from the wish
-                        instead = found[name] = Mode.OBSERVE.value
                     variable = ENV_PREFIX + name.upper()
-                    logger.warning("%s=%r is ignored, using %s: %s", variable, shown, instead, why)
+                    logger.warning("%s=%r is ignored, using the default: %s", variable, shown, why)
 
     @classmethod
     def allowed(cls, name: str) -> str:
