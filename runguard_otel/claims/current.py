@@ -6,9 +6,36 @@ from contextvars import ContextVar
 
 from runguard_otel.core.ports import ClaimHandle
 
-__all__ = ["current_claim", "set_current_claim"]
+__all__ = ["CurrentClaim", "current_claim"]
 
-_current: ContextVar[ClaimHandle | None] = ContextVar("runguard_claim", default=None)
+
+class CurrentClaim:
+    """The place for a job's claim, shared by its task and all tasks that are started from it.
+
+    A job may claim late, from a task of its own, or again after it had given its claim back; its
+    user code, which runs in other tasks, must read the newest token all the same. Setting the
+    context variable anew would reach only the task that does it.
+
+    Attributes:
+        claim: The claim, ``None`` before there is one.
+    """
+
+    __slots__ = ("claim",)
+
+    def __init__(self) -> None:
+        self.claim: ClaimHandle | None = None
+
+    @classmethod
+    def of_this_job(cls) -> CurrentClaim:
+        """The place of the job this runs in; made if there is none yet."""
+        place = _place.get()
+        if place is None:
+            place = cls()
+            _place.set(place)
+        return place
+
+
+_place: ContextVar[CurrentClaim | None] = ContextVar("runguard_claim", default=None)
 
 
 def current_claim() -> ClaimHandle | None:
@@ -17,9 +44,5 @@ def current_claim() -> ClaimHandle | None:
     Its ``token`` is for your own conditional writes: a system that remembers the highest token it
     has seen and refuses lower ones cannot be written to by a job that lost its room.
     """
-    return _current.get()
-
-
-def set_current_claim(claim: ClaimHandle | None) -> None:
-    """Set it for this task and the tasks it starts."""
-    _current.set(claim)
+    place = _place.get()
+    return place.claim if place is not None else None

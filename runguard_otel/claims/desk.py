@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit, Observe
-from runguard_otel.claims.current import set_current_claim
+from runguard_otel.claims.current import CurrentClaim
 from runguard_otel.claims.keeper import ClaimKeeper
 from runguard_otel.claims.key import claim_key
 from runguard_otel.claims.open import backend_of, load, open_registry
@@ -155,8 +155,15 @@ class ClaimDesk:
             return ClaimAnswer(NoClaim())
         return ClaimAnswer(None, keeper.cause, keeper.rival_token)
 
-    async def claim_for_job(self, job: JobFacts, listener: ClaimListener) -> ClaimAnswer:
+    def claim_for_job(
+        self, job: JobFacts, listener: ClaimListener
+    ) -> Coroutine[None, None, ClaimAnswer]:
         """See :class:`~runguard_otel.core.ports.ClaimsPort`."""
+        return self._claim_for_job(CurrentClaim.of_this_job(), job, listener)
+
+    async def _claim_for_job(
+        self, current: CurrentClaim, job: JobFacts, listener: ClaimListener
+    ) -> ClaimAnswer:
         counter = self._counter()
         keeper = self._keeper(counter, job, listener)
         # One lease, and what our clocks and polling may add to it.
@@ -164,9 +171,8 @@ class ClaimDesk:
             if keeper.cause in _ANSWERED:
                 await self.over(keeper)
             return ClaimAnswer(None, keeper.cause, keeper.rival_token)
-        claim = self._begin(counter, keeper)
+        current.claim = claim = self._begin(counter, keeper)
         self._watchdog.watch(keeper)
-        set_current_claim(claim)
         return ClaimAnswer(claim)
 
     async def abandon(self, job: JobFacts) -> None:

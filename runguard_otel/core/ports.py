@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -279,10 +279,13 @@ class ClaimsPort(Protocol):
         the job process probes.
         """
 
-    async def claim_for_job(self, job: JobFacts, listener: ClaimListener) -> ClaimAnswer:
+    def claim_for_job(
+        self, job: JobFacts, listener: ClaimListener
+    ) -> Coroutine[None, None, ClaimAnswer]:
         """Decide with proof, before the user's entrypoint runs; may stand by for one lease.
 
-        On yes the claim is renewed until it is released, and is ``current_claim()`` of this task.
+        On yes the claim is renewed until it is released, and is ``current_claim()`` of the task
+        that called, whichever task awaits the answer, and of all tasks started from it.
         """
 
     async def abandon(self, job: JobFacts) -> None:

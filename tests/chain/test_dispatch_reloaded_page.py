@@ -60,10 +60,12 @@ async def test_a_job_without_a_session_keeps_nobody_out(tmp_path: Path, executor
 
 async def test_a_job_that_starts_another_session_serves_its_room_again(tmp_path: Path) -> None:
     async with served(tmp_path, "process") as (server, run, worker):
+        first = await run.step("job")
         (tmp_path / "left").touch()
         await run.step("closed")
         (tmp_path / "back").touch()
-        await run.step("session", 2)
+        again = await run.step("claimed again")
+        assert again["token"] > first["token"], "user code sees the token that fences its writes"
         while (other := await server.dispatch(worker, server.job("room-a"))).available:
             await server.wait_ended(other.job.id)  # was quicker than the claim: finds it, and goes
         assert not run.steps("ended")

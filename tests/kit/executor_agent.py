@@ -96,8 +96,12 @@ async def entrypoint(ctx: JobContext) -> None:
         await session.aclose()
         step("closed")
         await there("back")
+        before = state()["token"]
         await start_session()
         step("session")
+        while state()["token"] == before:
+            await asyncio.sleep(0.05)
+        step("claimed again", **state())
     if do == "loop":
         step("looped", became=await connect_again_and_again(ctx))
     if do not in ("stay", "reloads"):

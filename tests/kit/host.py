@@ -19,6 +19,9 @@ from livekit.agents.ipc.job_thread_executor import ThreadJobExecutor
 
 AgentServer: Any = getattr(agents, "AgentServer", None)
 
+SERVER: Any = AgentServer or vars(agents)["Worker"]
+"""The worker's class; its name until 1.2 was ``Worker``."""
+
 RUNS_WITHOUT_SERVER = (
     AgentServer is not None and "unregistered" in inspect.signature(AgentServer.run).parameters
 )
@@ -77,8 +80,7 @@ def make_server(executor: agents.JobExecutorType, **options: Any) -> Any:
 
     async def entrypoint(_: Any) -> None: ...
 
-    worker: Any = vars(agents)["Worker"]
-    return worker(agents.WorkerOptions(entrypoint_fnc=entrypoint, **options))
+    return SERVER(agents.WorkerOptions(entrypoint_fnc=entrypoint, **options))
 
 
 async def until(reached: Callable[[], bool], seconds: float = 15.0) -> None:

@@ -7,14 +7,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from livekit.agents.ipc.job_executor import JobStatus
+from livekit.protocol import agent
 
+from runguard_otel.adapters.agents_v1 import worker_side
 from runguard_otel.adapters.agents_v1.claim_reports import facts_of
 from runguard_otel.claims.key import claim_key
 from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
 from runguard_otel.claims.registry import Holder
 from runguard_otel.core.verdict import Mode
 from tests.kit.claimed_jobs import QUICK, Context, Process, job, run_job, until
-from tests.kit.host import REJECTS_FOR_GOOD, job_proc
+from tests.kit.host import REJECTS_FOR_GOOD, SERVER, job_proc
 
 pytest_plugins = ["tests.kit.claimed_fixtures"]
 pytestmark = [pytest.mark.livekit, pytest.mark.usefixtures("livekit_url")]
@@ -173,3 +176,56 @@ async def test_proof_of_another_holder_ends_the_job_in_enforce_only(store: Memor
             assert process.recorder.signatures()[-1][0] == "job_claim:lost"
             assert context.reasons == reasons
             await context.end()
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.SUCCESS])
+async def test_the_server_hears_of_a_jobs_end_after_its_claim_is_free(
+    status: JobStatus, process: Process, store: MemoryStore
+) -> None:
+    """It starts a failed job anew at once; a lease that is fresh would turn that one away."""
+    await process.request(job("AJ_1")).accept()
+    told = Told(store)
+    died = Died(status, job("AJ_1"))
+    await told.server._update_job_status(Died(JobStatus.RUNNING, job("AJ_1")))
+    await told.server._update_job_status(died)
+    await told.server._update_job_status(died)  # a second report releases nobody else's claim
+    assert told.held == [(JobStatus.RUNNING, True), (status, False), (status, False)]
+    assert process.recorder.signatures().count(("job_claim:released", "allowed")) == 1
+
+
+async def test_a_registry_that_says_nothing_delays_the_report_by_a_second_at_most(
+    process: Process, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_side, "RELEASE_SECONDS", 0.05)
+    await process.request(job("AJ_1")).accept()
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(process.registry, "release", never)
+    told = Told(store)
+    await told.server._update_job_status(Died(JobStatus.FAILED, job("AJ_1")))
+    assert told.held == [(JobStatus.FAILED, True)]
+
+
+class Died:
+    """What a worker reads of an executor."""
+
+    def __init__(self, status: JobStatus, of: Any) -> None:
+        self.status = status
+        self.running_job = SimpleNamespace(job=of, url="ws://livekit.test")
+
+
+class Told:
+    """LiveKit's own worker, not running, and whether a claim was held at each of its reports."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.held: list[tuple[JobStatus, bool]] = []
+        self.server: Any = object.__new__(SERVER)
+        self.server._proc_pool = SimpleNamespace(processes=[])
+
+        async def queue(message: Any) -> None:
+            status = JobStatus[agent.JobStatus.Name(message.update_job.status).removeprefix("JS_")]
+            self.held.append((status, any(lease.held for lease in store.leases.values())))
+
+        self.server._queue_msg = queue

@@ -47,6 +47,49 @@ async def test_a_job_has_a_current_claim_until_it_is_released() -> None:
     assert await answer.handle.release() is False
 
 
+async def test_user_code_reads_a_claim_that_came_late_and_the_one_that_came_after_it() -> None:
+    """In observe a task of ours claims; after a reloaded page the same job claims again."""
+    front = desk(MemoryRegistry(MemoryStore()))
+    tokens: list[int] = []
+
+    async def user_code(asked: asyncio.Event, read: asyncio.Event) -> None:
+        for _ in range(2):
+            await asked.wait()
+            asked.clear()
+            claim = current_claim()
+            tokens.append(claim.token if claim is not None else 0)
+            read.set()
+
+    asked, read = asyncio.Event(), asyncio.Event()
+    claiming = asyncio.create_task(front.claim_for_job(job(), Heard()))
+    reader = asyncio.create_task(user_code(asked, read))
+    for _ in range(2):
+        answer = await claiming
+        assert answer.handle is not None
+        read.clear()
+        asked.set()
+        await read.wait()
+        assert tokens[-1] == answer.handle.token > 0
+        await answer.handle.release()
+        claiming = asyncio.create_task(front.claim_for_job(job(), Heard()))
+    await reader
+    last = await claiming
+    assert last.handle is not None and await last.handle.release()
+    assert tokens[1] > tokens[0]
+
+
+async def test_a_task_outside_of_the_job_has_no_claim_of_it() -> None:
+    front = desk(MemoryRegistry(MemoryStore()))
+
+    async def a_job() -> None:
+        answer = await front.claim_for_job(job(), Heard())
+        assert answer.handle is not None and current_claim() is answer.handle
+        await answer.handle.release()
+
+    await asyncio.create_task(a_job())
+    assert current_claim() is None
+
+
 async def test_the_workers_connection_outlives_its_jobs() -> None:
     registry = Counted()
     front = desk(registry)

@@ -15,7 +15,8 @@ __all__ = ["patches"]
 
 
 def patches(services: Services) -> list[Patch]:
-    """Two patches in the worker, five in the process that runs the job, one for old ``dev``."""
+    """Three patches in the worker, five in the process that runs the job, one for old ``dev``."""
+    from livekit import agents
     from livekit.agents import JobContext, JobRequest
     from livekit.agents.ipc.job_proc_lazy_main import _JobProc
     from livekit.agents.ipc.proc_pool import ProcPool
@@ -37,6 +38,13 @@ def patches(services: Services) -> list[Patch]:
             worker.build_pool,
             guard,
             "Instruments job processes, and releases the claim of one that died.",
+        ),
+        Patch(
+            getattr(agents, "AgentServer", None) or agents.Worker,  # its name up to 1.2
+            "_update_job_status",
+            worker.report,
+            guard,
+            "Releases a dead job's claim before the server hears of the death.",
         ),
         Patch(
             _JobProc,

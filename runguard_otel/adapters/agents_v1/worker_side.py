@@ -2,7 +2,7 @@
 
 It answers at once. Without proof that the holder lives it accepts, and the job process, which has
 the time to probe, decides. The worker renews its claim until the job process has taken it over, and
-releases whatever a dead job process left behind.
+releases whatever a dead job process left behind before the server hears of the death.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from runguard_otel.adapters.agents_v1.claim_reports import GUARD, ClaimReports, facts_of
 from runguard_otel.adapters.agents_v1.job_entry import Entry
@@ -22,6 +23,9 @@ from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import ClaimAnswer, ClaimHandle
 
 __all__ = ["WorkerSide"]
+
+RELEASE_SECONDS = 1.0
+"""How long the server may wait for the report of a job's end while its claim is given back."""
 
 
 class WorkerSide:
@@ -36,6 +40,7 @@ class WorkerSide:
         self._held: dict[str, ClaimHandle] = {}
         self._accepting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
 
     async def accept(self, wrapped: Any, request: Any, args: Any, kwargs: Any) -> Any:
         """``JobRequest.accept``: claim first; a proven duplicate is rejected for good.
@@ -75,13 +80,26 @@ class WorkerSide:
 
             def closed(process: Any) -> None:
                 with shield(self._services.recorder, "ProcPool.process_closed"):
-                    info = getattr(process, "running_job", None)
-                    if info is not None and self._services.claims is not None:
-                        self._later(self._process_closed(pool, process, info))
+                    self._job_ended(pool, process)
 
             pool.on("process_closed", closed)
             self._services.on_close.append(lambda: pool.off("process_closed", closed))
         return result
+
+    async def report(self, wrapped: Any, server: Any, args: Any, kwargs: Any) -> Any:
+        """``AgentServer._update_job_status``: the claim of a job that ended goes first.
+
+        The server starts a failed job anew as soon as it hears of it (``JRP_ON_FAILURE``, its
+        default), and whoever is asked would refuse for good while the dead one's lease is fresh.
+        """
+        released: asyncio.Task[None] | None = None
+        with shield(self._services.recorder, "AgentServer._update_job_status"):
+            process = args[0]
+            if process.running_job is not None and process.status.name != "RUNNING":
+                released = self._job_ended(server._proc_pool, process)
+        if released is not None:
+            await asyncio.wait({released}, timeout=RELEASE_SECONDS)
+        return await wrapped(*args, **kwargs)
 
     def watch(self, wrapped: Any, server: Any, args: Any, kwargs: Any) -> Any:
         """``WatchServer.__init__``: instrument the worker process it starts, and starts again."""
@@ -117,7 +135,16 @@ class WorkerSide:
             return await request.reject(terminate=for_good)
         return await request.reject()  # before 1.4
 
-    async def _process_closed(self, pool: Any, process: Any, info: Any) -> None:
+    def _job_ended(self, pool: Any, process: Any) -> asyncio.Task[None] | None:
+        """Begin to give back what the job held, once for whoever hears of its end first."""
+        info = getattr(process, "running_job", None)
+        if info is None or self._services.claims is None:
+            return None
+        if process not in self._ended:
+            self._ended[process] = self._later(self._clear(pool, process, info))
+        return self._ended[process]
+
+    async def _clear(self, pool: Any, process: Any, info: Any) -> None:
         """Release what a dead process held, unless the same job already runs somewhere else."""
         job_id = str(info.job.id)
         elsewhere = any(
@@ -139,7 +166,7 @@ class WorkerSide:
         if handle is not None:
             await handle.release()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def shielded() -> None:
             with shield(self._services.recorder, "ProcPool.process_closed"):
                 await work
@@ -147,3 +174,4 @@ class WorkerSide:
         task = asyncio.get_running_loop().create_task(shielded(), name="runguard-release")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
