@@ -12,11 +12,12 @@ from weakref import WeakKeyDictionary
 
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit, Observe
 from runguard_otel.claims.current import CurrentClaim
+from runguard_otel.claims.handle import Claim, NoClaim
 from runguard_otel.claims.keeper import ClaimKeeper
 from runguard_otel.claims.key import claim_key
 from runguard_otel.claims.open import backend_of, load, open_registry
 from runguard_otel.claims.registry import ClaimRegistry, Holder, RegistryUnavailable
-from runguard_otel.claims.state import ClaimState, Policy, Timing
+from runguard_otel.claims.state import Policy, Timing
 from runguard_otel.claims.unavailable import UnavailableRegistry
 from runguard_otel.claims.watchdog import Watchdog
 from runguard_otel.claims.within import within
@@ -24,7 +25,7 @@ from runguard_otel.core.ports import ClaimAnswer, ClaimListener, JobFacts
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
-__all__ = ["Claim", "ClaimDesk", "NoClaim"]
+__all__ = ["ClaimDesk"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -41,64 +42,6 @@ class _Counter:
     timing: Timing
     keepers: set[ClaimKeeper] = field(default_factory=set)
     for_worker: bool = False
-
-
-class NoClaim:
-    """A yes without a claim: the job process will find out."""
-
-    token = 0
-    fence = ""
-    verified = False
-    superseded = False
-
-    async def release(self) -> bool:
-        """Nothing to give back."""
-        return False
-
-
-class Claim:
-    """A keeper, as adapters and users see it.
-
-    Args:
-        keeper: The keeper.
-        desk: Told when the claim is over.
-    """
-
-    def __init__(self, keeper: ClaimKeeper, desk: ClaimDesk) -> None:
-        self._keeper = keeper
-        self._desk = desk
-
-    @property
-    def token(self) -> int:
-        """The fencing token; 0 while the claim is unverified."""
-        return self._keeper.token
-
-    @property
-    def fence(self) -> str:
-        """``<claim>:<token>``; the first 12 digits of the key's hash are enough within a room."""
-        return f"{self._keeper.key.partition('{')[2][:12]}:{self._keeper.token}"
-
-    @property
-    def verified(self) -> bool:
-        """Whether the lease is known to run right now."""
-        return self._keeper.verified
-
-    @property
-    def superseded(self) -> bool:
-        """Whether another job or instance is proven to hold it."""
-        return self._keeper.state is ClaimState.SUPERSEDED
-
-    @property
-    def state(self) -> ClaimState:
-        """Where the claim stands."""
-        return self._keeper.state
-
-    async def release(self) -> bool:
-        """Give it back; a second call returns ``False``."""
-        try:
-            return await self._keeper.release()
-        finally:
-            await self._desk.over(self._keeper)
 
 
 class ClaimDesk:
@@ -234,7 +177,7 @@ class ClaimDesk:
     def _begin(self, counter: _Counter, keeper: ClaimKeeper) -> Claim:
         counter.keepers.add(keeper)
         keeper.start()
-        return Claim(keeper, self)
+        return Claim(keeper, self.over)
 
     def _keeper(self, counter: _Counter, job: JobFacts, listener: ClaimListener) -> ClaimKeeper:
         who = Holder(job.job_id, uuid.uuid4().hex, self._worker())
