@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from runguard_otel.claims.key import PREFIX, claim_key
 from runguard_otel.claims.open import open_registry
@@ -18,6 +16,7 @@ from runguard_otel.claims.registry import ClaimRecord, ClaimRegistry, Holder, Re
 from runguard_otel.claims.sqlite import NoClaimsFile, SqliteRegistry, default_path
 from runguard_otel.cli.claims_init import prepare, recipe
 from runguard_otel.cli.claims_view import show_records
+from runguard_otel.cli.failure import REFUSED, fail
 from runguard_otel.core.ports import JobFacts
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
@@ -107,12 +106,12 @@ def release(
         return
     show_records(held)
     if len(held) > 1:
-        _fail("a room of that name was opened more than once; say which with --key")
+        fail("a room of that name was opened more than once; say which with --key", REFUSED)
     (record,) = held
     if not yes:
         typer.confirm("Release this claim?", abort=True)
     if not _ask(url, lambda registry: _let_go(registry, record)):
-        _fail("it changed hands or was released meanwhile; look again with `claims show`")
+        fail("it changed hands or was released meanwhile; look again with `claims show`", REFUSED)
     typer.echo(f"released {record.key}, token {record.token}")
 
 
@@ -129,7 +128,7 @@ def init(
         try:
             typer.echo(recipe(url))
         except SettingsError as error:
-            _fail(str(error), status=2)
+            fail(error)
         return
     typer.echo(_ask(url, prepare, make=True))
 
@@ -144,23 +143,22 @@ def _key(
     metadata: str,
 ) -> str:
     if bool(room) == bool(key):
-        _fail("give either a room name or --key", status=2)
+        fail("give either a room name or --key")
     if key:
         if not key.startswith(PREFIX):
-            _fail(f"a key starts with {PREFIX}; for a room name leave out --key", status=2)
+            fail(f"a key starts with {PREFIX}; for a room name leave out --key")
         return key
     kind = f"JT_{job_type.upper()}"
     if kind not in ("JT_ROOM", "JT_PUBLISHER", "JT_PARTICIPANT"):
-        _fail("--job-type is room, publisher or participant", status=2)
+        fail("--job-type is room, publisher or participant")
     if host is None:  # as JobDispatchGuard makes its key: of the room, no server and no job type
         host, kind = "", ""
     else:
         host = host or os.environ.get("LIVEKIT_URL", "")
         if not host:
-            _fail(
+            fail(
                 "the key depends on the LiveKit server: set LIVEKIT_URL or give --host; or "
-                "--no-host for a claim of a JobDispatchGuard of your own",
-                status=2,
+                "--no-host for a claim of a JobDispatchGuard of your own"
             )
     return claim_key(
         JobFacts(
@@ -185,12 +183,13 @@ def _found(url: str, key: str, *, exactly: bool) -> list[ClaimRecord]:
             everything = _ask(url, lambda registry: registry.inspect())
             records = [r for r in everything if r.key == key or r.key.startswith(f"{key}:")]
     except NoClaimsFile as error:
-        _fail(_unused(error))
+        fail(_unused(error), REFUSED)
     if not records:
-        _fail(
+        fail(
             f"no claim on {key}. The key depends on the LiveKit host, agent name, job type and "
             "RUNGUARD_CLAIMS_NAMESPACE: are they those of the worker? "
-            "A JobDispatchGuard of your own has no host: --no-host. `claims list` shows all keys"
+            "A JobDispatchGuard of your own has no host: --no-host. `claims list` shows all keys",
+            REFUSED,
         )
     return records
 
@@ -239,17 +238,12 @@ def _ask(url: str, work: Callable[[ClaimRegistry], Awaitable[T]], *, make: bool 
     try:
         return asyncio.run(asyncio.wait_for(run(), TIMEOUT))
     except SettingsError as error:
-        _fail(str(error), status=2)
+        fail(error)
     except RegistryUnavailable as error:
         if isinstance(error, NoClaimsFile) and not url:
             raise
-        _fail(f"{redact_url(url) or 'the default registry'}: {error}")
+        fail(f"{redact_url(url) or 'the default registry'}: {error}", REFUSED)
     except asyncio.TimeoutError:
-        _fail(f"{redact_url(url) or 'the default registry'}: no answer within {TIMEOUT:g} s")
-
-
-def _fail(message: str, status: int = 1) -> NoReturn:
-    Console(stderr=True).print(
-        f"[bold red]error[/] {escape(message)}", highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(status)
+        fail(
+            f"{redact_url(url) or 'the default registry'}: no answer within {TIMEOUT:g} s", REFUSED
+        )

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from runguard_otel.cli.cost_view import as_data, show
+from runguard_otel.cli.failure import fail, writing
 from runguard_otel.cost.estimate import COMPONENTS, LOOPS, Estimate, estimate, total
 from runguard_otel.cost.page import page, rates, usd
 from runguard_otel.cost.pricebook import OURS, STALE_DAYS, PriceBook, PriceBookError
@@ -40,18 +40,11 @@ _PRICES = typer.Option("", "--prices", help="Your price file; default: RUNGUARD_
 
 def _book(prices: str) -> PriceBook:
     if prices and not Path(prices).expanduser().exists():
-        _fail(PriceBookError(f"--prices {prices}: no such file"))
+        fail(f"--prices {prices}: no such file")
     try:
         return PriceBook.load(prices or os.environ.get("RUNGUARD_PRICES", ""))
     except PriceBookError as error:
-        _fail(error)
-
-
-def _fail(error: Exception) -> NoReturn:
-    Console(stderr=True).print(
-        f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(2)
+        fail(error)
 
 
 def _today() -> date:
@@ -67,7 +60,7 @@ def prices_command(
 ) -> None:
     """List every price in force, with its age and source."""
     if component and component not in COMPONENTS:
-        _fail(EstimateError(f"component={component!r} is unknown; one of {', '.join(COMPONENTS)}"))
+        fail(f"component={component!r} is unknown; one of {', '.join(COMPONENTS)}")
     book, today = _book(prices), _today()
     rows = [r for r in book.rows if component in ("", r.component)]
     rows.sort(key=lambda r: (COMPONENTS.index(r.component), r.provider, r.models, r.plan))
@@ -158,9 +151,9 @@ def estimate_command(
     if _is_terminal() and _asked_nothing(context):
         loop, rate, minutes, share, calls, call_minutes, plan = _ask(loop, calls, call_minutes)
     if loop not in KINDS:
-        _fail(EstimateError(f"loop={loop!r} is unknown; one of {', '.join(KINDS)}"))
+        fail(f"loop={loop!r} is unknown; one of {', '.join(KINDS)}")
     if plan not in ("ship", "scale", "self_hosted"):
-        _fail(EstimateError(f"plan={plan!r} is unknown; one of ship, scale, self_hosted"))
+        fail(f"plan={plan!r} is unknown; one of ship, scale, self_hosted")
     _, usual_rate, usual_minutes = KINDS[loop]
     try:
         traffic = Traffic(
@@ -178,9 +171,11 @@ def estimate_command(
         )
         answer = _priced(_book(prices), traffic, stack, what)
     except EstimateError as error:
-        _fail(error)
+        fail(error)
     if html is not None:
-        _write(html, page(answer, traffic, stack, what, _today()))
+        with writing():
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_text(page(answer, traffic, stack, what, _today()), "utf-8")
     if as_json:
         typer.echo(json.dumps(as_data(answer, traffic, stack, what), indent=2))
         return
@@ -208,14 +203,6 @@ def _priced(book: PriceBook, traffic: Traffic, stack: Stack, loop: Loop) -> Esti
         f"(--call-minutes {loop.minutes:f})"
     )
     return replace(answer, notes=(*answer.notes, note))
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
-    except OSError as error:
-        _fail(EstimateError(f"{error.filename}: cannot be written: {error.strerror}"))
 
 
 def _is_terminal() -> bool:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from runguard_otel._shipped import ROOT
+from runguard_otel.cli.failure import fail, writing
 
 __all__ = ["app"]
 
@@ -39,7 +36,7 @@ _COMPOSE = ("docker-compose.yml", "deploy", "dashboards/generated", "alerts/runb
 @app.command("dashboards")
 def dashboards_command(directory: Path = _DIRECTORY, as_json: bool = _JSON) -> None:
     """Write the Grafana dashboards (JSON, schema 41)."""
-    with _clear_failure():
+    with writing():
         written = [_copy(p, directory / p.name) for p in _files(ROOT / "dashboards/generated")]
     _report(written, as_json)
 
@@ -58,7 +55,7 @@ def alerts_command(
         return
     if directory is None:
         raise typer.BadParameter("a folder is needed", param_hint="DIRECTORY")
-    with _clear_failure():
+    with writing():
         written = _rules(directory, _tuned(values))
         for name in ("alertmanager.yml", "alertmanager-webhook.yml"):
             written.append(_copy(ROOT / "alerts" / name, directory / name))
@@ -72,22 +69,13 @@ def compose_command(
     directory: Path = _DIRECTORY, values: list[str] = _SET, as_json: bool = _JSON
 ) -> None:
     """Write a docker-compose.yml with everything it mounts: `docker compose up -d --build`."""
-    with _clear_failure():
+    with writing():
         written = _rules(directory / "alerts" / "generated", _tuned(values))
         for name in _COMPOSE:
             source = ROOT / name
             paths = _files(source) if source.is_dir() else [source]
             written += [_copy(p, directory / p.relative_to(ROOT)) for p in paths]
     _report(written, as_json)
-
-
-@contextmanager
-def _clear_failure() -> Iterator[None]:
-    """A folder that cannot be made or written to is one line, not a traceback."""
-    try:
-        yield
-    except OSError as error:
-        _fail(f"{error.filename}: cannot be written: {error.strerror}")
 
 
 def _module(name: str) -> Any:
@@ -98,11 +86,11 @@ def _tuned(values: list[str]) -> Any:
     tuning = _module("tuning")
     pairs = [value.partition("=") for value in values]
     if any(not sign for _, sign, _ in pairs):
-        _fail("--set takes NAME=VALUE")
+        fail("--set takes NAME=VALUE")
     try:
         return tuning.Tuning.of({name: text for name, _, text in pairs})
     except tuning.TuningError as error:
-        _fail(str(error))
+        fail(error)
 
 
 def _rules(directory: Path, tuning: Any) -> list[Path]:
@@ -140,10 +128,3 @@ def _report(written: list[Path], as_json: bool) -> None:
         return
     for path in written:
         typer.echo(str(path))
-
-
-def _fail(message: str) -> Any:
-    Console(stderr=True).print(
-        f"[bold red]error[/] {escape(message)}", highlight=False, soft_wrap=True
-    )
-    raise typer.Exit(2)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from runguard_otel._shipped import ROOT
+from runguard_otel.cli.failure import fail, writing
 
 __all__ = ["preview"]
 
@@ -46,18 +45,11 @@ def preview(
         boards = shipped(ROOT / "dashboards" / "generated")
         found = [fetch(board, server, shown, wanted) for board in boards]
     except QueryError as error:
-        Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(2) from error
+        fail(error)
     path = out if out.suffix == ".html" else out / "runguard-preview.html"
-    try:
+    with writing():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page(found, shown, prometheus), encoding="utf-8")
-    except OSError as error:
-        why = f"{error.filename}: cannot be written: {error.strerror}"
-        Console(stderr=True).print(
-            f"[bold red]error[/] {escape(why)}", highlight=False, soft_wrap=True
-        )
-        raise typer.Exit(2) from error
     empty = [f"{f.board['title']}: {s.panel['title']}" for f in found for s in f.panels if s.empty]
     result: dict[str, Any] = {
         "written": str(path),
