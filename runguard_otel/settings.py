@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Mode
@@ -100,7 +100,7 @@ class Settings(BaseModel):
     track_subscribe_linger_seconds: float = Field(
         10,
         ge=0,
-        description="How long a shared STT stream stays open after its last holder let go.",
+        description="How long a shared STT stream that was closed stays open for the next track.",
     )
     track_subscribe_grace_seconds: float = Field(
         0.75,
@@ -178,10 +178,10 @@ class Settings(BaseModel):
         10_000, ge=10, description="Rooms or participants tracked at once; the oldest is forgotten."
     )
 
-    @field_validator("*", mode="before")
+    @field_validator("mode", *(f"{guard}_mode" for guard in GuardName), mode="before")
     @classmethod
-    def _as_people_write_modes(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, str) and str(info.field_name).endswith("mode"):
+    def _as_people_write_modes(cls, value: Any) -> Any:
+        if isinstance(value, str):
             word = value.strip().lower()
             return "off" if word in _OFF else "enforce" if word in _ON else word
         return value

@@ -13,9 +13,9 @@ HEAD = """<!-- Generated from runguard_otel/settings.py by `make generate`. Do n
 # Settings
 
 An explicit argument to `instrument()` beats the environment variable, which beats the default.
-A value an environment variable cannot have is a warning and the default; a bad
-argument raises `SettingsError` with the allowed values. Modes may be written in any case; `0`,
-`false`, `no` and `disabled` mean `off`, and `1`, `true`, `yes`, `on` and `enabled` mean `enforce`.
+A value an environment variable cannot have is a warning and the default; a bad argument raises
+`SettingsError` with the allowed values. Modes may be written in any case; `0`, `false`, `no` and
+`disabled` mean `off`, and `1`, `true`, `yes`, `on` and `enabled` mean `enforce`.
 
 | argument | environment variable | allowed | default | meaning |
 |---|---|---|---|---|

@@ -13,7 +13,7 @@ from runguard_otel.claims.registry import ClaimRegistry
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
-__all__ = ["SCHEMES", "backend_of", "load", "open_registry"]
+__all__ = ["SCHEMES", "backend_of", "load", "not_installed", "open_registry", "unknown_scheme"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -86,13 +86,7 @@ def open_registry(url: str, settings: Settings) -> ClaimRegistry:
         )
         return MemoryRegistry(shared_store(rest))
     if not separator or scheme not in _NETWORKED:
-        # Where the password is in such a text nobody can say: no more than a scheme is shown.
-        word = scheme.partition(":")[0].rstrip("/")
-        known = word in SCHEMES or (separator and word.isalnum())
-        begins = f"claims_url {word + separator + '...'!r}" if known else "claims_url"
-        raise SettingsError(
-            f"{begins} cannot be used; allowed schemes: {', '.join(f'{s}://' for s in SCHEMES)}"
-        )
+        raise unknown_scheme(url)
     module, name, extra = _NETWORKED[scheme]
     try:
         backend = getattr(import_module(f"runguard_otel.claims.{module}"), name)
@@ -102,10 +96,25 @@ def open_registry(url: str, settings: Settings) -> ClaimRegistry:
     except ValueError:  # its text may quote the password
         raise unreadable(url) from None
     except ImportError as error:
-        package = f"runguard-otel[{extra}]" if extra else "runguard-otel"
-        raise SettingsError(
-            f"{scheme}:// claims need an extra: pip install '{package}' ({error})"
-        ) from error
+        raise not_installed(scheme, extra, error) from error
+
+
+def unknown_scheme(url: str) -> SettingsError:
+    """The error for a URL that names no registry of ours."""
+    # Where the password is in such a text nobody can say: no more than a scheme is shown.
+    scheme, separator, _ = url.partition("://")
+    word = scheme.lower().partition(":")[0].rstrip("/")
+    known = word in SCHEMES or (separator and word.isalnum())
+    begins = f"claims_url {word + separator + '...'!r}" if known else "claims_url"
+    return SettingsError(
+        f"{begins} cannot be used; allowed schemes: {', '.join(f'{s}://' for s in SCHEMES)}"
+    )
+
+
+def not_installed(scheme: str, extra: str, error: ImportError) -> SettingsError:
+    """The error for a registry whose packages are not there; ``extra`` is what brings them."""
+    package = f"runguard-otel[{extra}]" if extra else "runguard-otel"
+    return SettingsError(f"{scheme}:// claims need an extra: pip install '{package}' ({error})")
 
 
 def _sqlite(rest: str) -> ClaimRegistry:

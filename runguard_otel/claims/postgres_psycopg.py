@@ -19,27 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["PsycopgDriver"]
 
 
-async def _psycopg_fetch(
-    conn: psycopg.AsyncConnection[Any], statement: str, args: tuple[object, ...]
-) -> list[Row]:
-    from psycopg import AsyncRawCursor
-
-    async def run() -> list[Row]:
-        async with AsyncRawCursor(conn) as cursor:
-            await cursor.execute(statement.encode(), args or None)
-            return await cursor.fetchall() if cursor.description else []
-
-    task = asyncio.create_task(run())
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        _shut(conn)
-        # The closed socket ends the statement within this turn of the loop; its error says no more.
-        await asyncio.wait({task})
-        task.exception()
-        raise
-
-
 @functools.cache
 def _connection_class() -> type[psycopg.AsyncConnection[Any]]:
     import psycopg
@@ -68,7 +47,15 @@ class PsycopgSession:
 
     async def fetch(self, statement: str, *args: object) -> list[Row]:
         """See :class:`Session`."""
-        return await _psycopg_fetch(self._conn, statement, args)
+        task = asyncio.create_task(self._run(statement, args))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            _shut(self._conn)
+            # The closed socket ends the statement in this turn of the loop; its error is no news.
+            await asyncio.wait({task})
+            task.exception()
+            raise
 
     def alive(self) -> bool:
         """See :class:`Session`. A socket that the server has closed has an end to read."""
@@ -86,6 +73,13 @@ class PsycopgSession:
     def close(self) -> None:
         """See :class:`Session`."""
         self._conn.pgconn.finish()
+
+    async def _run(self, statement: str, args: tuple[object, ...]) -> list[Row]:
+        from psycopg import AsyncRawCursor
+
+        async with AsyncRawCursor(self._conn) as cursor:
+            await cursor.execute(statement.encode(), args or None)
+            return await cursor.fetchall() if cursor.description else []
 
 
 class PsycopgDriver:
@@ -127,7 +121,7 @@ class PsycopgDriver:
         """See :class:`Driver`."""
         if self._pool is not None:
             async with self._pool.connection() as conn:
-                return await _psycopg_fetch(conn, statement, args)
+                return await PsycopgSession(conn).fetch(statement, *args)
         async with self._own.one(POOL_SECONDS) as session:
             return await session.fetch(statement, *args)
 

@@ -11,7 +11,9 @@ from urllib.parse import unquote
 
 from runguard_otel.errors import SettingsError
 
-__all__ = ["redact_url", "scrub", "unreadable"]
+__all__ = ["PERCENT_ENCODE", "redact_url", "scrub", "unreadable"]
+
+PERCENT_ENCODE = "percent-encode what is special in its user and password, for example %5B for ["
 
 _SECRET_WORDS = r"pass(?:word|wd|phrase)?|secret(?:_access)?_?(?:key)?|token|credential"
 # Everything up to the last @ may be a password: people forget to quote "/", "?" and "@" in them.
@@ -53,10 +55,7 @@ def _hide(found: re.Match[str]) -> str:
 
 def unreadable(url: str) -> SettingsError:
     """What to raise for a ``claims_url`` that cannot be parsed; says what to do about it."""
-    return SettingsError(
-        f"claims_url {redact_url(url)!r} cannot be read; percent-encode what is special in its "
-        "user and password, for example %5B for ["
-    )
+    return SettingsError(f"claims_url {redact_url(url)!r} cannot be read; {PERCENT_ENCODE}")
 
 
 def scrub(text: str, url: str = "") -> str:

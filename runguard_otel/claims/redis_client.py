@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
-from runguard_otel.claims.redact import redact_url
+from runguard_otel.claims.redact import PERCENT_ENCODE, redact_url
 from runguard_otel.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def connect(url: str) -> tuple[Client, list[Any]]:
     except (ValueError, TypeError) as error:
         # The message of the driver may quote a password; the URL without it says enough.
         raise SettingsError(
-            f"claims_url {redact_url(url)!r} is not a Redis URL ({type(error).__name__})"
+            f"claims_url {redact_url(url)!r} is not a Redis URL ({type(error).__name__}); "
+            f"{PERCENT_ENCODE}"
         ) from None
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import urlsplit
 
-from runguard_otel.claims.open import SCHEMES
-from runguard_otel.claims.redact import redact_url
+from runguard_otel.claims.open import not_installed, unknown_scheme
 from runguard_otel.claims.registry import ClaimRegistry
-from runguard_otel.errors import SettingsError
 
 __all__ = ["IAM_ACTIONS", "REDIS_ACL", "grants", "prepare", "recipe"]
 
@@ -57,9 +55,7 @@ def recipe(url: str) -> str:
         try:
             from runguard_otel.claims.dynamodb_table import TABLE_DEFINITION
         except ImportError as error:
-            raise SettingsError(
-                f"dynamodb:// claims need an extra: pip install 'runguard-otel[dynamodb]' ({error})"
-            ) from error
+            raise not_installed(scheme, "dynamodb", error) from error
 
         table = urlsplit(url).netloc
         policy = {
@@ -74,10 +70,7 @@ def recipe(url: str) -> str:
         }
         definition = {"TableName": table, **TABLE_DEFINITION}
         return json.dumps({"table": definition, "policy": policy}, indent=2)
-    raise SettingsError(
-        f"claims_url {redact_url(url)!r} cannot be used; allowed schemes: "
-        f"{', '.join(f'{s}://' for s in SCHEMES)}"
-    )
+    raise unknown_scheme(url)
 
 
 async def prepare(registry: ClaimRegistry) -> str:

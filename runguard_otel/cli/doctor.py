@@ -170,13 +170,8 @@ def _telemetry() -> list[Finding]:
         return [Finding("telemetry", "note", "OTEL_SDK_DISABLED: guards act, nothing is emitted")]
     exporters = metric_exporters()
     port = Settings.load().metrics_port
-    served = port != 0 and (port or nothing_configured() or "prometheus" in exporters)
     if port == 0 and not exporters:
         metrics = Finding("metrics", "note", "off (RUNGUARD_METRICS_PORT=0): nobody sees a trip")
-    elif served and (why := _unservable()):
-        metrics = Finding(
-            "metrics", "broken", f"no /metrics: {why}", "pip install 'prometheus-client'"
-        )
     elif nothing_configured():
         where = f"port {port}" if port else "port 9464, or the next free one"
         metrics = Finding("metrics", "ok", f"each worker serves /metrics on loopback, {where}")
@@ -184,12 +179,3 @@ def _telemetry() -> list[Finding]:
         metrics = Finding("metrics", "ok", f"{', '.join(exporters) or 'none'} (OTEL_* variables)")
     own = "exported by us over OTLP" if traces_wanted() else "LiveKit's provider, or the global one"
     return [metrics, Finding("spans", "ok", own)]
-
-
-def _unservable() -> str:
-    """Why workers cannot serve ``/metrics``; ``""`` if they can."""
-    try:
-        import prometheus_client  # noqa: F401 - whether it can be imported is the question
-    except ImportError as error:
-        return str(error)
-    return ""

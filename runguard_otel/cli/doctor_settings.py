@@ -37,8 +37,8 @@ def settings_findings() -> list[Finding]:
         ]
     modes = ", ".join(f"{g}={settings.mode_of(g)}" for g in GuardName)
     changed = ", ".join(
-        f"{k}={'...' if k in ('hash_salt', 'claims_url') else v}"
-        for k, v in settings.overrides().items()
+        f"{name}={value if Settings.model_fields[name].repr else '...'}"
+        for name, value in settings.overrides().items()
     )
     watching = any(settings.mode_of(g) is not Mode.ENFORCE for g in GuardName)
     return [

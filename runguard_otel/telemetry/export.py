@@ -202,7 +202,7 @@ def _otlp(signal: str, **arguments: Any) -> Any:
         return _exporter(signal, **arguments)
     except (ImportError, ValueError):
         raise
-    except Exception as error:
+    except Exception as error:  # each protocol has its own: grpc's, requests', OpenTelemetry's
         raise ValueError(str(error)) from error
 
 

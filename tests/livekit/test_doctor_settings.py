@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -97,15 +96,6 @@ def test_an_exporter_of_another_name_is_broken(
     (found,) = about(findings, variable)
     assert found["state"] == "broken"
     assert "'otpl'" in found["detail"] and "otlp" in found["detail"]
-
-
-def test_metrics_that_cannot_be_served_are_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    status, findings = look()
-    assert status == 1
-    (found,) = about(findings, "metrics")
-    assert found["state"] == "broken"
-    assert "prometheus-client" in found["advice"]
 
 
 def test_a_warning_of_another_part_is_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["agent_name", "current_job", "session_context"]
+__all__ = ["agent_name", "current_job", "session_closer", "session_context"]
 
 
 _job: Any = None
@@ -43,3 +43,11 @@ def session_context(session: Any) -> object | None:
     """The span context that children of ``agent_session`` use (1.2 and newer), else ``None``."""
     context: object | None = getattr(session, "_root_span_context", None)
     return context
+
+
+def session_closer(session: type) -> str:
+    """The method in which all ends of an ``AgentSession`` meet.
+
+    ``aclose`` is only one of the ways a session ends; since 1.2 they all meet in ``_aclose_impl``.
+    """
+    return "_aclose_impl" if hasattr(session, "_aclose_impl") else "aclose"

@@ -13,11 +13,8 @@ from livekit.agents import stt
 
 from runguard_otel.adapters.agents_v1.context import current_job
 from runguard_otel.adapters.agents_v1.leases import Lease
-from runguard_otel.adapters.agents_v1.shared_streams import (
-    SharedStream,
-    free_one,
-    interchangeable,
-)
+from runguard_otel.adapters.agents_v1.recognisers import interchangeable
+from runguard_otel.adapters.agents_v1.shared_streams import SharedStream, free_one
 from runguard_otel.adapters.agents_v1.track_context import Place, Subscription, untracked
 from runguard_otel.adapters.agents_v1.waiting import Key, WaitingLine
 from runguard_otel.adapters.safety import shield
@@ -124,9 +121,7 @@ class StreamPool:
         """Whether the next track of ``place`` would wait for the end of the one before."""
         if place.source == "unknown" or not self._grace_seconds:
             return False
-        return any(
-            s.alive and (s.released or not s.kept) for s in self._all() if _place(s) == place
-        )
+        return any(shared.to_be_had for shared in self._all() if _place(shared) == place)
 
     def track_ended(self, place: Place) -> None:
         """A track is gone, and ``ended`` is set on its subscription."""
@@ -168,9 +163,8 @@ class StreamPool:
         return [
             shared
             for shared in streams
-            if shared.alive
+            if shared.to_be_had
             and shared.subscription is not subscription
-            and (shared.released or not shared.kept)
             and interchangeable(shared.recognizer, recognizer)
         ]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from runguard_otel.adapters.agents_v1.streams import model_names
 
-__all__ = ["Recogniser", "inner_models", "kept_back", "recogniser_of"]
+__all__ = ["Recogniser", "inner_models", "interchangeable", "kept_back", "recogniser_of"]
 
 _INNER: Final = (
     "_llm_instances",
@@ -35,6 +35,9 @@ a sentence in two languages that is low, however clear it was.
 SmallestAI: that of the first word (``raw_words[0]``, livekit-plugins-smallestai up to 1.7.1; 1.8.9
 has a mean of all words, but a plugin's release is not the host's).
 """
+_SETTINGS: Final = ("_opts", "_config", "_params", "_stt_options")
+"""Where plugins keep an STT's settings: most in the first; google, aws and azure in the second,
+soniox and rtzr in the third, speechmatics in the last (all as of 1.8.9)."""
 
 
 class Recogniser(NamedTuple):
@@ -83,6 +86,27 @@ def kept_back(activity: Any, result: Any) -> bool:
     return False
 
 
+def interchangeable(one: Any, other: Any) -> bool:
+    """Whether a stream of either would do. Some applications make an STT per track.
+
+    An adapter is itself only: what is inside it is not known here. Neither is one that keeps its
+    settings (language, endpoint) where no plugin does: nothing says that they are equal.
+    """
+    if one is other:
+        return True
+    if type(one) is not type(other) or type(one).__module__.startswith("livekit.agents.stt."):
+        return False
+    mine, theirs = _settings(one), _settings(other)
+    return (
+        bool(mine)
+        and mine.keys() == theirs.keys()
+        and all(
+            type(value) is type(theirs[name]) and bool(value == theirs[name])
+            for name, value in mine.items()
+        )
+    )
+
+
 def inner_models(model: Any, depth: int = _DEPTH) -> Iterator[Any]:
     """The model itself, or the models it wraps."""
     if model is None or not depth:
@@ -109,3 +133,8 @@ def _served(model: Any) -> Any:
             break
         model = inner
     return model
+
+
+def _settings(model: Any) -> dict[str, Any]:
+    kept = {name: getattr(model, name, None) for name in _SETTINGS}
+    return {name: value for name, value in kept.items() if value is not None}

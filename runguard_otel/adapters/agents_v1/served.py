@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import Any, Protocol
 
-from runguard_otel.adapters.agents_v1.context import current_job
+from runguard_otel.adapters.agents_v1.context import current_job, session_closer
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.patching import Patch
 from runguard_otel.adapters.safety import shield
@@ -36,7 +36,7 @@ def patches(services: Services, server: Server, guard: str) -> list[Patch]:
         return []
 
     jobs: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
-    closer = "_aclose_impl" if hasattr(AgentSession, "_aclose_impl") else "aclose"
+    closer = session_closer(AgentSession)
 
     async def start(wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
         with shield(services.recorder, "AgentSession.start"):

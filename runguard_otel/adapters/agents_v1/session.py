@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from runguard_otel.adapters.agents_v1.context import session_closer
 from runguard_otel.adapters.agents_v1.services import Services
 from runguard_otel.adapters.agents_v1.speech_sessions import SpeechSessions
 from runguard_otel.adapters.agents_v1.speech_state import GUARD
@@ -45,8 +46,7 @@ def patches(services: Services, sessions: SpeechSessions) -> list[Patch]:
                 state.switched(heard, enabled)
         return wrapped(*args, **kwargs)
 
-    # `aclose` is only one of the ways a session ends; since 1.2 they all meet in `_aclose_impl`.
-    closer = "_aclose_impl" if hasattr(AgentSession, "_aclose_impl") else "aclose"
+    closer = session_closer(AgentSession)
     closing = f"AgentSession.{closer}"
     return [
         Patch(AgentSession, "start", start, GUARD, "knows the session of every task it starts"),

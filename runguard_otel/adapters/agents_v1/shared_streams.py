@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from livekit import rtc
 from livekit.agents import stt
 
+from runguard_otel.adapters.agents_v1.recognisers import interchangeable
 from runguard_otel.adapters.agents_v1.track_context import Subscription
 
 if TYPE_CHECKING:
     from runguard_otel.adapters.agents_v1.leases import Lease
 
-__all__ = ["SharedStream", "free_one", "interchangeable"]
+__all__ = ["SharedStream", "free_one"]
 
 _END = object()
-_SETTINGS: Final = ("_opts", "_config", "_params", "_stt_options")
-"""Where plugins keep an STT's settings: most in the first; google, aws and azure in the second,
-soniox and rtzr in the third, speechmatics in the last (all as of 1.8.9)."""
 LAST_WORDS_SECONDS: Final = 1.0
 """How long who reads on after the end of the input, for the last words, waits for a next track."""
 LATE_END_SECONDS: Final = 0.25
@@ -96,6 +94,11 @@ class SharedStream:
         return self.alive and self._let_go and self.holder is None
 
     @property
+    def to_be_had(self) -> bool:
+        """Whether a track may have it once its own is gone: it is alive, and not fed otherwise."""
+        return self.alive and (self._let_go or not self.kept)
+
+    @property
     def trackless(self) -> bool:
         """Whether it is alive and its own track is gone."""
         return self.alive and self.subscription is not None and self.subscription.ended
@@ -108,12 +111,8 @@ class SharedStream:
         by the track: another may be a recording of the whole room that the first track started.
         """
         streams = self.subscription.streams if self.subscription is not None else []
-        alike = [
-            1
-            for key, model in streams
-            if key == self.key and interchangeable(model, self.recognizer)
-        ]
-        return len(alike) == 1
+        alike = (m for key, m in streams if key == self.key and interchangeable(m, self.recognizer))
+        return sum(1 for _ in alike) == 1
 
     def pushed(self, frame: rtc.AudioFrame) -> None:
         """Its holder pushes audio; long after the end of the track that is not the track's."""
@@ -266,29 +265,3 @@ def free_one(streams: Sequence[SharedStream]) -> SharedStream | None:
         if not shared.kept and shared.alone:
             return shared
     return None
-
-
-def interchangeable(one: stt.STT[Any], other: stt.STT[Any]) -> bool:
-    """Whether a stream of either would do. Some applications make an STT per track.
-
-    An adapter is itself only: what is inside it is not known here. Neither is one that keeps its
-    settings (language, endpoint) where no plugin does: nothing says that they are equal.
-    """
-    if one is other:
-        return True
-    if type(one) is not type(other) or type(one).__module__.startswith("livekit.agents.stt."):
-        return False
-    mine, theirs = _settings(one), _settings(other)
-    return (
-        bool(mine)
-        and mine.keys() == theirs.keys()
-        and all(
-            type(value) is type(theirs[name]) and bool(value == theirs[name])
-            for name, value in mine.items()
-        )
-    )
-
-
-def _settings(model: stt.STT[Any]) -> dict[str, Any]:
-    kept = {name: getattr(model, name, None) for name in _SETTINGS}
-    return {name: value for name, value in kept.items() if value is not None}

@@ -160,7 +160,8 @@ class _Gate:
         text = best.text if best is not None else ""
         provider, model, measures = recogniser_of(activity.stt)
         confidence = known_confidence(best.confidence) if best is not None and measures else None
-        acts = self._acts_on(recognition)
+        reaches_llm = self._reaches_llm(recognition)
+        acts = reaches_llm and not _by_hand(recognition)
         decision = state.on_final(
             text,
             confidence,
@@ -173,11 +174,11 @@ class _Gate:
         if text and not text.isspace():
             state.segments.words()
         forward = event
-        if best is None and self._reaches_llm(recognition):
+        if best is None and reaches_llm:
             # The host takes `alternatives[0]` unasked: this one would end recognition for good.
             forward = None
             _received(recognition)
-        if not acts and not text.strip() and self._reaches_llm(recognition):
+        if not acts and not text.strip() and reaches_llm:
             _forget_guesses(recognition)  # the recogniser took its guess back; a commit promotes it
         if acts and decision.verdict is Verdict.SUPPRESS:
             _forget_guesses(recognition)
@@ -197,9 +198,10 @@ class _Gate:
         if best is None or not best.text.strip() or not self._acts_on(recognition):
             return []
         state = self._sessions.of_recognition(recognition)
-        late = state.segments.silent_for(self._sessions.clock()) > LATE_SECONDS
         kept = state.kept.take()
-        return [] if late else kept
+        if not kept or state.segments.silent_for(self._sessions.clock()) > LATE_SECONDS:
+            return []
+        return kept
 
     def _acts_on(self, recognition: Any) -> bool:
         """Where the application says when a turn is (a button), what it holds is no noise either.
@@ -207,8 +209,7 @@ class _Gate:
         There, results are observed only, a guess that the final result took back is forgotten, and
         a turn without a word is vetoed at its end.
         """
-        manual = getattr(recognition, "_turn_detection_mode", "") == "manual"
-        return not manual and self._reaches_llm(recognition)
+        return self._reaches_llm(recognition) and not _by_hand(recognition)
 
     def _reaches_llm(self, recognition: Any) -> bool:
         """With a realtime model STT results are subtitles: the model hears the audio itself."""
@@ -247,6 +248,10 @@ class _Gate:
             segments.recognised(began)
         else:
             segments.recognised_end(now)
+
+
+def _by_hand(recognition: Any) -> bool:
+    return getattr(recognition, "_turn_detection_mode", "") == "manual"
 
 
 def _changed(original: Any, **changes: Any) -> Any:
