@@ -34,6 +34,10 @@ async def agents_in(client: api.LiveKitAPI, room: str) -> int:
     return kinds.count(int(rtc.ParticipantKind.PARTICIPANT_KIND_AGENT))
 
 
+async def no_agent(client: api.LiveKitAPI, room: str) -> bool:
+    return await agents_in(client, room) == 0
+
+
 async def dispatch(client: api.LiveKitAPI, room: str) -> None:
     """Ask for the agent: not idempotent, every call is another job."""
     request = api.CreateAgentDispatchRequest(agent_name=AGENT, room=room)
@@ -95,6 +99,7 @@ async def test_a_job_killed_while_serving_leaves_the_room_to_the_next(tmp_path: 
         await dispatch(client, room)
         await until(lambda: len(here.steps("connected")) == 1, 60, "the agent connected")
         os.kill(here.steps()[0]["pid"], signal.SIGKILL)
+        await until(lambda: no_agent(client, room), 60, "the server saw it go")
         await dispatch(client, room)
         await until(lambda: len(here.steps("connected")) == 2, 60, "another agent took over")
         first, second = here.steps()
