@@ -37,7 +37,7 @@ def patches(services: Services) -> list[Patch]:
             "__init__",
             worker.build_pool,
             guard,
-            "Instruments job processes, and releases the claim of one that died.",
+            "Instruments job processes.",
         ),
         Patch(
             getattr(agents, "AgentServer", None) or agents.Worker,  # its name up to 1.2

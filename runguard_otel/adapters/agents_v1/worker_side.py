@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Coroutine
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from runguard_otel.adapters.agents_v1.claim_reports import GUARD, ClaimReports, facts_of
 from runguard_otel.adapters.agents_v1.job_entry import Entry
@@ -40,7 +39,6 @@ class WorkerSide:
         self._held: dict[str, ClaimHandle] = {}
         self._accepting: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
 
     async def accept(self, wrapped: Any, request: Any, args: Any, kwargs: Any) -> Any:
         """``JobRequest.accept``: claim first; a proven duplicate is rejected for good.
@@ -65,7 +63,7 @@ class WorkerSide:
             self._accepting.discard(job_id)
 
     def build_pool(self, wrapped: Any, pool: Any, args: Any, kwargs: Any) -> Any:
-        """``ProcPool.__init__``: instrument the job processes, and hear of their end."""
+        """``ProcPool.__init__``: instrument the job processes."""
         with shield(self._services.recorder, "ProcPool.__init__"):
             entrypoint, bring_up = kwargs.get("job_entrypoint_fnc"), self._services.bring_up
             if entrypoint is not None and bring_up is not None:
@@ -77,26 +75,21 @@ class WorkerSide:
             if claims is not None and self._services.enforcing(GUARD) and not in_console():
                 # in a thread: the worker's loop runs, and the first job request would wait for it
                 threading.Thread(target=claims.load, name="runguard-load", daemon=True).start()
-
-            def closed(process: Any) -> None:
-                with shield(self._services.recorder, "ProcPool.process_closed"):
-                    self._job_ended(pool, process)
-
-            pool.on("process_closed", closed)
-            self._services.on_close.append(lambda: pool.off("process_closed", closed))
         return result
 
     async def report(self, wrapped: Any, server: Any, args: Any, kwargs: Any) -> Any:
-        """``AgentServer._update_job_status``: the claim of a job that ended goes first.
+        """``AgentServer._update_job_status``: what a job that ended left behind is released first.
 
-        The server starts a failed job anew as soon as it hears of it (``JRP_ON_FAILURE``, its
-        default), and whoever is asked would refuse for good while the dead one's lease is fresh.
+        It is called once for every process that closes, in whatever way. The server starts a failed
+        job anew as soon as it hears of it (``JRP_ON_FAILURE``, its default), and whoever is asked
+        would refuse for good while the dead one's lease is fresh.
         """
         released: asyncio.Task[None] | None = None
         with shield(self._services.recorder, "AgentServer._update_job_status"):
             process = args[0]
-            if process.running_job is not None and process.status.name != "RUNNING":
-                released = self._job_ended(server._proc_pool, process)
+            info, claims = process.running_job, self._services.claims
+            if claims is not None and info is not None and process.status.name != "RUNNING":
+                released = self._later(self._clear(server._proc_pool, process, info))
         if released is not None:
             await asyncio.wait({released}, timeout=RELEASE_SECONDS)
         return await wrapped(*args, **kwargs)
@@ -135,15 +128,6 @@ class WorkerSide:
             return await request.reject(terminate=for_good)
         return await request.reject()  # before 1.4
 
-    def _job_ended(self, pool: Any, process: Any) -> asyncio.Task[None] | None:
-        """Begin to give back what the job held, once for whoever hears of its end first."""
-        info = getattr(process, "running_job", None)
-        if info is None or self._services.claims is None:
-            return None
-        if process not in self._ended:
-            self._ended[process] = self._later(self._clear(pool, process, info))
-        return self._ended[process]
-
     async def _clear(self, pool: Any, process: Any, info: Any) -> None:
         """Release what a dead process held, unless the same job already runs somewhere else."""
         job_id = str(info.job.id)
@@ -168,7 +152,7 @@ class WorkerSide:
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         async def shielded() -> None:
-            with shield(self._services.recorder, "ProcPool.process_closed"):
+            with shield(self._services.recorder, "AgentServer._update_job_status"):
                 await work
 
         task = asyncio.get_running_loop().create_task(shielded(), name="runguard-release")
