@@ -89,4 +89,6 @@ async def test_over_the_wire(tmp_path: Path) -> None:
     ):
         await is_guarded_and_nothing_more(run)
         assert await asyncio.wait_for(heard.get(), 10) == "event"
+        # LiveKit starts a runner in reserve, and one that is starting may never end, without us too
+        await run.until(lambda: run.said("job runner initialized") >= 2)
         await run.ends_cleanly()
