@@ -3,75 +3,105 @@
 from __future__ import annotations
 
 from .model import Alert
-from .promql import grouped, matcher
-from .recording import CLAIM_CALLS, CLAIMS_HOUR, SIGNATURES, TRIPS, share
+from .promql import Promql, matcher
+from .recording import (
+    CLAIMS_HOUR,
+    DECIDED,
+    REGISTRY,
+    SIGNATURES,
+    STOPPED,
+    UNSTOPPED,
+    UNVERIFIED_1H,
+    UNVERIFIED_5M,
+    over,
+)
 from .tuning import Tuning
+from .words import COUNT, WHO, of
 
 __all__ = ["claim_alerts"]
 
 _DASHBOARD = "runguard-claims"
-_OF = "{{ if $labels.service_name }} ({{ $labels.service_name }}){{ end }}"
+_DUPLICATES = f"{{{matcher('guard', 'job_dispatch')}}}"
 
 
 def claim_alerts(tuning: Tuning) -> tuple[Alert, ...]:
     """The alerts, most urgent first."""
-    return (_unreachable(tuning), _lost(tuning), _twice(tuning), _unverified(tuning))
+    return (
+        _unreachable(tuning),
+        _lost(tuning),
+        _twice(tuning),
+        _refused(tuning),
+        _unverified(tuning),
+    )
 
 
 def _unreachable(t: Tuning) -> Alert:
-    by = grouped("backend")
-    failed = f"{CLAIM_CALLS}{{{matcher('result', 'error')}}}"
     return Alert(
         name="RunguardClaimRegistryUnreachable",
         severity="page",
-        expr=(
-            f"sum by ({by}) ({failed})\n"
-            f"  > {t.registry_error_share:g} * sum by ({by}) ({CLAIM_CALLS})\n"
-            f"and\n"
-            f"  sum by ({by}) ({failed}) >= {t.registry_errors:g}"
-        ),
-        summary=f"The claim registry does not answer the workers{_OF}.",
+        expr=f"max_over_time({REGISTRY}[{t.ended_memory}])",
+        summary=f"The claim registry does not answer the workers{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} calls to {{ $labels.runguard_backend }} failed in 5 '
-            "minutes, most of all there were. Calls are served without proof of the right to "
-            "(or refused, if the policy says so), so a room may get two agents."
+            f"{COUNT} calls to {{{{ $labels.runguard_backend }}}} failed in 5 minutes, most of all "
+            "there were. Calls are served without proof of the right to (or refused, if the policy "
+            "says so), so a room may get two agents."
         ),
         dashboard=_DASHBOARD,
-        keep="5m",
     )
 
 
 def _lost(t: Tuning) -> Alert:
-    lost = matcher("signature", "job_claim:lost")
-    by = grouped("agent", "signature")
+    q = Promql(t)
+    kind = f"{{{matcher('signature', 'job_claim:lost')}}}"
+    agent, by = q.by("agent"), q.by("agent", "signature")
     return Alert(
         name="RunguardClaimLost",
         severity="page",
-        expr=f"sum by ({by}) ({SIGNATURES}{{{lost}}}) > 0",
-        summary=f"A job lost the room it was serving{_OF}.",
+        expr=(
+            f"sum by ({by}) (max_over_time({SIGNATURES}{kind}[{t.stopped_memory}])) > 0\n"
+            f"unless\n"
+            f"  sum by ({by}) ({over(SIGNATURES, '1h', kind)} or {SIGNATURES}{kind})\n"
+            f"    < on ({agent}) group_left ()\n"
+            f"  ({t.claims_lost_share:g} * sum by ({agent}) ({over(SIGNATURES, '1h', DECIDED)}))"
+        ),
+        summary=f"A job lost the room it was serving on {WHO}{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} claim(s) were superseded or ran out in 5 minutes. Two '
-            "agents may have spoken in one room for some seconds."
+            f"{COUNT} claim(s) were superseded or ran out in 5 minutes. Two agents may have spoken "
+            "in one room for some seconds."
         ),
         dashboard=_DASHBOARD,
-        keep=t.keep_firing,
     )
 
 
 def _twice(t: Tuning) -> Alert:
-    twice = f"{matcher('guard', 'job_dispatch')}, {matcher('mode', 'observe')}"
-    by = grouped("agent", "signature")
     return Alert(
         name="RunguardDuplicateWork",
         severity="page",
-        expr=f"sum by ({by}) ({TRIPS}{{{twice}}}) > 0",
-        summary=f"Two jobs serve one room{_OF}.",
+        expr=f"max_over_time({UNSTOPPED}{_DUPLICATES}[{t.ended_memory}])",
+        summary=f"Two jobs serve one room on {WHO}{of(t)}, and nothing stops it.",
         description=(
-            '{{ printf "%.0f" $value }} job(s) in 5 minutes went on although another job held '
-            "the room, because the guard only observes. Every one is billed in full."
+            f"{COUNT} job(s) went on although another job held the room, because the guard only "
+            "observes (mode observe). Every one is billed in full, for as long as it serves; this "
+            "alert lasts as long."
         ),
         dashboard=_DASHBOARD,
-        keep=t.keep_firing,
+    )
+
+
+def _refused(t: Tuning) -> Alert:
+    return Alert(
+        name="RunguardDuplicateDispatch",
+        severity=t.duplicate_dispatch_severity,
+        expr=f"max_over_time({STOPPED}{_DUPLICATES}[{t.ended_memory}])",
+        summary=(
+            f"Rooms are dispatched to more than one job on {WHO}{of(t)}; the second is refused."
+        ),
+        description=(
+            f"{COUNT} jobs in an hour were for a room that another job serves. They were refused "
+            "before they joined (mode enforce), so no caller hears two agents; whoever dispatches "
+            "them does it twice."
+        ),
+        dashboard=_DASHBOARD,
     )
 
 
@@ -80,15 +110,14 @@ def _unverified(t: Tuning) -> Alert:
         name="RunguardClaimsUnverified",
         severity="ticket",
         expr=(
-            f"{share('unverified_claims', '5m')} > {t.unverified_share:g}\n"
-            f"  and {share('unverified_claims', '1h')} > {t.unverified_share:g}\n"
+            f"{UNVERIFIED_5M} > {t.unverified_share:g}\n"
+            f"  and {UNVERIFIED_1H} > {t.unverified_share:g}\n"
             f"  and {CLAIMS_HOUR} >= {t.unverified_share_claims:g}"
         ),
-        summary=f"Calls are served without a verified claim{_OF}.",
+        summary=f"Calls are served without a verified claim{of(t)}.",
         description=(
             "{{ $value | humanizePercentage }} of the claims of the last 5 minutes got no answer "
             "from the registry, and the last hour agrees."
         ),
         dashboard=_DASHBOARD,
-        hold="2m",
     )

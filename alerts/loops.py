@@ -1,130 +1,142 @@
-"""Alerts on the loops themselves: something tripped, or tripped and did not stop."""
+"""Alerts on the loops themselves, for as long as they last, and whether they are stopped."""
 
 from __future__ import annotations
 
 from .model import Alert
-from .promql import grouped, matcher, metric
-from .recording import MISFIRES, RESULTS_HOUR, TRIPS, share
+from .promql import Promql, matcher
+from .recording import (
+    ENDED,
+    JOBS,
+    MISFIRES_1H,
+    MISFIRES_5M,
+    OPEN,
+    RESULTS,
+    SERVER,
+    STOPPED,
+    TRIPS,
+    UNSTOPPED,
+    over,
+)
 from .tuning import Tuning
+from .words import COUNT, WHO, by_mode, of
 
 __all__ = ["loop_alerts"]
-
-_WHO = (
-    "{{ if $labels.runguard_agent_name }}agent {{ $labels.runguard_agent_name }}"
-    "{{ else }}agents{{ end }}"
-)
-_OF = "{{ if $labels.service_name }} ({{ $labels.service_name }}){{ end }}"
 
 
 def loop_alerts(tuning: Tuning) -> tuple[Alert, ...]:
     """The alerts, most urgent first."""
-    return (*_trips(tuning), _dispatch(tuning), _not_stopped(tuning), _share(tuning))
+    return (*_loops(tuning), _from_outside(tuning), _not_stopped(tuning), _share(tuning))
 
 
-def _trip(
-    tuning: Tuning, guard: str, name: str, severity: str, least: float, dashboard: str, what: str
-) -> Alert:
+def _lasting(t: Tuning, guard: str) -> str:
+    """Loops of one guard: those nobody stops while they last, stopped ones for a while."""
+    of_guard = f"{{{matcher('guard', guard)}}}"
+    return (
+        f"max_over_time({UNSTOPPED}{of_guard}[{t.ended_memory}])\n"
+        f"or\n"
+        f"max_over_time({STOPPED}{of_guard}[{t.stopped_memory}])"
+    )
+
+
+def _loop(t: Tuning, guard: str, name: str, severity: str, board: str, what: str) -> Alert:
     return Alert(
         name=name,
         severity=severity,
-        expr=(
-            f"sum by ({grouped('agent', 'guard', 'signature')}) (\n"
-            f"  {TRIPS}{{{matcher('guard', guard)}}}\n"
-            f") >= {least:g}"
+        expr=_lasting(t, guard),
+        summary=(
+            f"{what} on {WHO}{of(t)}, "
+            + by_mode("and nothing stops it", "and the guard stops it each time")
+            + "."
         ),
-        summary=f"{what} on {_WHO}{_OF}.",
         description=(
-            'The {{ $labels.runguard_guard }} guard found {{ printf "%.0f" $value }} loop(s) of '
-            "{{ $labels.runguard_signature }} in 5 minutes. In enforce mode the guard has stopped "
-            "each of them; the cause is still there. The dashboard says since when and what it "
-            "costs."
+            f"{COUNT} loop(s) of {{{{ $labels.runguard_signature }}}}. "
+            + by_mode(
+                "The {{ $labels.runguard_guard }} guard only observes (mode observe), so each goes "
+                "on and is billed until the application ends it. This alert lasts as long.",
+                "The {{ $labels.runguard_guard }} guard is in mode enforce and has stopped each of "
+                "them; what causes them is still there.",
+            )
+            + " The dashboard says since when and what it costs."
         ),
-        dashboard=dashboard,
-        keep=tuning.keep_firing,
+        dashboard=board,
     )
 
 
-def _trips(t: Tuning) -> tuple[Alert, ...]:
+def _loops(t: Tuning) -> tuple[Alert, ...]:
     return (
-        _trip(
-            t,
-            "room_reconnect",
-            "RunguardReconnectLoop",
-            t.reconnect_severity,
-            t.reconnect_trips,
-            "runguard-reconnects",
-            "A room is joined again and again",
+        _loop(
+            t, "room_reconnect", "RunguardReconnectLoop", t.reconnect_severity,
+            "runguard-reconnects", "A room is joined again and again",
         ),
-        _trip(
-            t,
-            "vad_misfire",
-            "RunguardMisfireStorm",
-            t.misfire_severity,
-            t.misfire_trips,
-            "runguard-misfires",
-            "Noise or echo is taken for speech",
+        _loop(
+            t, "vad_misfire", "RunguardMisfireStorm", t.misfire_severity,
+            "runguard-misfires", "Noise or echo is taken for speech",
         ),
-        _trip(
-            t,
-            "track_subscribe",
-            "RunguardSubscriptionCascade",
-            t.subscription_severity,
-            t.subscription_trips,
-            "runguard-subscriptions",
-            "A track flaps and every subscription opens an STT stream",
+        _loop(
+            t, "track_subscribe", "RunguardSubscriptionCascade", t.subscription_severity,
+            "runguard-subscriptions", "A track flaps and every subscription opens an STT stream",
         ),
-    )
+        _loop(
+            t, "session_overrun", "RunguardSessionOverrun", t.overrun_severity,
+            "runguard-overruns", "Calls go on that serve nobody",
+        ),
+    )  # fmt: skip
 
 
-def _dispatch(t: Tuning) -> Alert:
+def _from_outside(t: Tuning) -> Alert:
     return Alert(
-        name="RunguardDuplicateDispatch",
-        severity=t.duplicate_dispatch_severity,
-        expr=(
-            f"sum by ({grouped('agent', 'signature')}) (\n"
-            f"  {TRIPS}{{{matcher('guard', 'job_dispatch')}}}\n"
-            f") >= {t.duplicate_dispatch_events:g}"
-        ),
-        summary=f"Rooms are dispatched to more than one job on {_WHO}{_OF}.",
+        name="RunguardServerLoop",
+        severity="page",
+        # An agent that tells of it itself has a minute to do so; then the loop is its alert's.
+        expr=f"{SERVER}\n  and {SERVER} offset 1m",
+        summary=f"The LiveKit server shows a loop of {WHO}, which tells of none{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} jobs in 5 minutes were for a room that another job '
-            "serves. In enforce mode they were refused before they joined."
+            f"{COUNT} loop(s) of {{{{ $labels.runguard_signature }}}}, seen by "
+            "`runguard-otel watch`. "
+            "The agent has no guard of its own against it, so each goes on and is billed until "
+            "somebody ends it. This alert lasts as long."
         ),
-        dashboard="runguard-claims",
-        keep=t.keep_firing,
+        dashboard="runguard-server",
     )
 
 
 def _not_stopped(t: Tuning) -> Alert:
-    who = grouped("agent", "guard", "signature")
-    # A duplicate has alerts of its own, and its guard stays open as long as the second call lasts.
-    loops = matcher("guard", "job_dispatch", "!=")
-    mode = matcher("mode", "observe")
-    opened = metric("runguard.guards.open", t.selector)
-    trips = f"sum by ({who}) ({TRIPS}{{{loops}}}"
-    # One trip in each window is what many rooms with one stopped storm each look like.
-    least = f">= {t.storm_trips:g}"
+    q = Promql(t)
+    # Reconnect loops and duplicates page by themselves, from their first minute.
+    guards = matcher("guard", "vad_misfire|track_subscribe|session_overrun", "=~")
+    going = f"{UNSTOPPED}{{{guards}}}"
+    trips = over(TRIPS, "15m", f"{{{matcher('guard', 'vad_misfire|track_subscribe', '=~')}, "
+                 f"{matcher('mode', 'enforce')}}}")  # fmt: skip
+    again = q.at_least(
+        f"{trips} >= {t.storm_trips:g}", t.storm_share, f"({over(ENDED, '15m')} + {JOBS})"
+    )
     return Alert(
         name="RunguardStormNotStopped",
         severity="page",
         expr=(
-            f"sum by ({who}) (max_over_time({TRIPS}{{{loops}, {mode}}}[15m])) > 0\n"
-            f"  and on ({grouped('agent', 'guard')})\n"
-            f"    sum by ({grouped('agent', 'guard')}) ({opened}) > 0\n"
-            f"or\n"
-            f"  {trips}) {least}\n"
-            f"    and {trips} offset 5m) {least}\n"
-            f"    and {trips} offset 10m) {least}"
+            # It is absent where no loop lasts, so it lasts if it is never absent for long.
+            f"{going}\n"
+            f"  and {going} offset 3m and {going} offset 6m and {going} offset 9m\n"
+            # A trip is remembered for five minutes: those are not part of how long it goes on.
+            f"  and {OPEN}{{{guards}}} > 0\n"
+            f"or\n{again}"
         ),
-        summary=f"A storm does not stop on {_WHO}{_OF}.",
+        summary=(
+            f"A storm does not end on {WHO}{of(t)}, "
+            + by_mode("because nothing stops it", "although the guard stops each loop")
+            + "."
+        ),
         description=(
-            "{{ $labels.runguard_signature }}: either the {{ $labels.runguard_guard }} guard only "
-            "observes, so nothing stops the loop, or it has been tripping again and again for a "
-            "quarter of an hour because the cause comes back."
+            "{{ $labels.runguard_signature }} for more than ten minutes. "
+            + by_mode(
+                "The {{ $labels.runguard_guard }} guard only observes (mode observe), so nothing "
+                "ends the loops",
+                "The {{ $labels.runguard_guard }} guard ends each loop, and the cause makes the "
+                f"next, in more than {t.storm_share:.0%} of the calls",
+            )
+            + "."
         ),
         dashboard="runguard-overview",
-        hold="5m",
-        keep=t.keep_firing,
     )
 
 
@@ -133,15 +145,15 @@ def _share(t: Tuning) -> Alert:
         name="RunguardMisfireShareHigh",
         severity="ticket",
         expr=(
-            f"{MISFIRES} > {t.misfire_share:g}\n"
-            f"  and {share('misfires', '1h')} > {t.misfire_share:g}\n"
-            f"  and {RESULTS_HOUR} >= {t.misfire_share_results:g}"
+            f"{MISFIRES_5M} > {t.misfire_share:g}\n"
+            f"  and {MISFIRES_1H} > {t.misfire_share:g}\n"
+            f"  and sum by ({Promql(t).by()}) ({over(RESULTS, '1h')}) "
+            f">= {t.misfire_share_results:g}"
         ),
-        summary=f"Too much of what the recogniser returns is not speech{_OF}.",
+        summary=f"Too much of what the recogniser returns is not speech{of(t)}.",
         description=(
             "{{ $value | humanizePercentage }} of the final STT results of the last 5 minutes "
             "were empty, uncertain or the agent's own words, and the last hour agrees."
         ),
         dashboard="runguard-misfires",
-        hold="2m",
     )

@@ -20,7 +20,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert.
+    """An alert. It has neither ``for`` nor ``keep_firing_for``: Prometheus forgets them.
 
     Args:
         name: CamelCase, starts with ``Runguard``; the runbook's file name.
@@ -30,8 +30,6 @@ class Alert:
         summary: One sentence with a full stop: what, and for which agent.
         description: What it means and where to look first.
         dashboard: uid of the dashboard to open.
-        hold: ``for:``, how long the condition must hold. Event alerts have none.
-        keep: ``keep_firing_for:``.
         labels: Further labels.
 
     Raises:
@@ -44,8 +42,6 @@ class Alert:
     summary: str
     description: str
     dashboard: str
-    hold: str = ""
-    keep: str = ""
     labels: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:

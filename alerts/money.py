@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 from .model import Alert
-from .promql import grouped, metric
-from .recording import UNPRICED, wasted
+from .promql import Promql
+from .recording import SPENT, STREAMS, UNPRICED, WASTED, over
 from .tuning import Tuning
+from .words import of
 
 __all__ = ["money_alerts"]
 
-_OF = "{{ if $labels.service_name }} ({{ $labels.service_name }}){{ end }}"
 _DASHBOARD = "runguard-cost"
+_DOLLARS = '{{ printf "%.2f" $value }} USD'
 
 
 def money_alerts(tuning: Tuning) -> tuple[Alert, ...]:
     """The alerts, most urgent first."""
     return (
         # Shares of a 30-day budget and their windows: the usual ones of burn-rate alerts.
-        _burn(tuning, "RunguardWasteBurnFast", "page", 0.02, "1h", ("5m", 12)),
-        _burn(tuning, "RunguardWasteBurnSlow", "ticket", 0.05, "6h", ("30m", 12)),
+        _burn(tuning, "RunguardWasteBurnFast", "page", 0.02, "1h", f"12 * {WASTED}"),
+        _burn(tuning, "RunguardWasteBurnSlow", "ticket", 0.05, "6h", f"12 * {over(WASTED, '30m')}"),
         _over(tuning),
         _streams(tuning),
-        _unpriced(),
+        _unpriced(tuning),
     )
 
 
-def _burn(
-    t: Tuning, name: str, severity: str, part: float, long: str, short: tuple[str, int]
-) -> Alert:
+def _burn(t: Tuning, name: str, severity: str, part: float, long: str, short: str) -> Alert:
     limit = part * t.waste_usd_per_month
-    window, times = short
-    by = grouped()
+    by = Promql(t).by()
     return Alert(
         name=name,
         severity=severity,
         expr=(
-            f"sum by ({by}) ({wasted(long)}) > {limit:g}\n"
-            f"  and sum by ({by}) ({wasted(window)}) * {times} > {limit:g}"
+            f"sum by ({by}) ({over(WASTED, long)}) > {limit:g}\n"
+            f"  and sum by ({by}) ({short}) > {limit:g}"
         ),
-        summary=f"Loops are burning the budget for waste{_OF}.",
+        summary=f"Loops are burning the budget for waste{of(t)}.",
         description=(
-            f'Loops that nothing stopped cost {{{{ printf "%.2f" $value }}}} USD in {long}: more '
+            f"Loops that nothing stopped cost {_DOLLARS} in {long}, more "
             f"than {part:.0%} of what they may cost in 30 days ({t.waste_usd_per_month:g} USD). "
             "It goes on right now."
         ),
@@ -49,52 +47,43 @@ def _burn(
 
 
 def _over(t: Tuning) -> Alert:
-    series = metric("runguard.cost.estimated", t.selector)
     return Alert(
         name="RunguardCostOverBudget",
         severity="ticket",
-        expr=f"sum by ({grouped()}) (increase({series}[1h])) > {t.budget_usd_per_hour:g}",
-        summary=f"The agents cost more than their budget{_OF}.",
+        expr=f"sum by ({Promql(t).by()}) ({over(SPENT, '1h')}) > {t.budget_usd_per_hour:g}",
+        summary=f"The agents cost more than their budget{of(t)}.",
         description=(
-            'The last hour cost {{ printf "%.2f" $value }} USD, the budget is '
-            f"{t.budget_usd_per_hour:g} USD. It need not be a loop: look at jobs and components."
+            f"The last hour cost {_DOLLARS}, the budget is {t.budget_usd_per_hour:g} USD. It need "
+            "not be a loop; look at jobs and components."
         ),
         dashboard=_DASHBOARD,
-        hold="10m",
     )
 
 
 def _streams(t: Tuning) -> Alert:
-    by = grouped()
-    streams = f"sum by ({by}) ({metric('runguard.stt.streams', t.selector)})"
-    jobs = f"sum by ({by}) ({metric('runguard.jobs', t.selector)})"
     return Alert(
         name="RunguardSttStreamsLeak",
         severity="ticket",
-        expr=(
-            f"{streams} > {t.streams_per_job:g} * {jobs}\nand\n  {streams} >= {t.streams_minimum:g}"
-        ),
-        summary=f"More STT streams are open than the jobs need{_OF}.",
+        expr=f"min_over_time({STREAMS}[5m]) > {t.streams_per_job:g}\n  and {STREAMS} offset 5m",
+        summary=f"More STT streams are open than the calls need{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} STT streams are open, more than '
-            f"{t.streams_per_job:g} per running job, for 5 minutes. Each is billed."
+            '{{ printf "%.1f" $value }} STT streams are open for each running call, more than '
+            f"{t.streams_per_job:g}, for 5 minutes. Each is billed."
         ),
         dashboard="runguard-subscriptions",
-        hold="5m",
     )
 
 
-def _unpriced() -> Alert:
+def _unpriced(t: Tuning) -> Alert:
     return Alert(
         name="RunguardUsageUnpriced",
         severity="info",
-        expr=f"sum by ({grouped('component', 'provider', 'model')}) ({UNPRICED}) > 0",
-        summary=f"Something is used that has no price{_OF}.",
+        expr=f"max_over_time({UNPRICED}[1h]) > 0",
+        summary=f"Something is used that has no price{of(t)}.",
         description=(
             "{{ $labels.runguard_component }} of {{ $labels.gen_ai_provider_name }} "
-            "{{ $labels.gen_ai_request_model }} is counted as unpriced: every figure of cost is "
+            "{{ $labels.gen_ai_request_model }} is counted as unpriced, so every figure of cost is "
             "too low by it."
         ),
         dashboard=_DASHBOARD,
-        keep="1h",
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from .model import Alert
-from .promql import grouped, matcher, metric
-from .recording import DROPPED, ERRORS
+from .promql import Promql, matcher
+from .recording import ALIVE, DROPPED, ERRORS, MISSING
 from .tuning import Tuning
+from .words import COUNT, of
 
 __all__ = ["own_alerts"]
 
-_OF = "{{ if $labels.service_name }} ({{ $labels.service_name }}){{ end }}"
 _DASHBOARD = "runguard-itself"
 
 
@@ -17,6 +17,7 @@ def own_alerts(tuning: Tuning) -> tuple[Alert, ...]:
     """The alerts, most urgent first."""
     return (
         _absent(tuning),
+        _down(tuning),
         _stuck(tuning),
         _dropped(tuning),
         _errors(tuning),
@@ -25,7 +26,7 @@ def own_alerts(tuning: Tuning) -> tuple[Alert, ...]:
             name="RunguardWatchdog",
             severity="none",
             expr="vector(1)",
-            summary="Always firing: proves the way from Prometheus to the receiver.",
+            summary="Always firing; proves the way from Prometheus to the receiver.",
             description="A dead man's switch outside is to complain when this stops arriving.",
             dashboard=_DASHBOARD,
         ),
@@ -33,38 +34,51 @@ def own_alerts(tuning: Tuning) -> tuple[Alert, ...]:
 
 
 def _absent(t: Tuning) -> Alert:
-    beat = metric("runguard.worker.heartbeat", t.selector)
     return Alert(
         name="RunguardTelemetryAbsent",
         severity="page",
-        # Not absent(): it knows no service, and job processes come and go but workers stay.
-        expr=(
-            f"max by ({grouped()}) (last_over_time({beat}[{t.heartbeat_memory}]))\n"
-            f"  < time() - {t.heartbeat_seconds:g}"
-        ),
-        summary=f"No worker has been heard of{_OF}.",
+        expr=f"{MISSING} unless {ALIVE}",
+        summary=f"No worker has been heard of{of(t)}.",
         description=(
-            "The last heartbeat came at {{ $value | humanizeTimestamp }}. Either no worker runs, "
-            "and then no call is answered, or its telemetry does not arrive, and then nobody "
+            f"All {COUNT} worker(s) fell silent without having been asked to end. Either no worker "
+            "runs, and then no call is answered, or its telemetry does not arrive, and then nobody "
             "would see a loop."
         ),
         dashboard=_DASHBOARD,
     )
 
 
+def _down(t: Tuning) -> Alert:
+    return Alert(
+        name="RunguardWorkersDown",
+        severity="ticket",
+        expr=f"{MISSING} >= {t.workers_down_share:g} * ({MISSING} + {ALIVE})",
+        summary=f"Workers have died and nothing replaced them{of(t)}.",
+        description=(
+            f"{COUNT} worker(s) fell silent without having been asked to end. The others answer "
+            "all calls there are, as far as they can."
+        ),
+        dashboard=_DASHBOARD,
+    )
+
+
 def _stuck(t: Tuning) -> Alert:
-    beat = metric("runguard.worker.heartbeat", t.selector)
+    q = Promql(t)
+    beat = q.metric("runguard.worker.heartbeat")
     return Alert(
         name="RunguardWorkerStuck",
         severity="ticket",
-        expr=f"count by ({grouped()}) (time() - {beat} > {t.heartbeat_seconds:g}) > 0",
-        summary=f"A worker answers scrapes but does not count{_OF}.",
+        expr=(
+            f"count by ({q.by()}) (\n"
+            f"  time() - {beat} > {t.heartbeat_seconds:g} and on (job, instance) up == 1\n"
+            f") > 0"
+        ),
+        summary=f"A worker answers scrapes but does not count{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} worker(s) export a heartbeat that stands still: the '
-            "thread that counts for the jobs has stopped."
+            f"{COUNT} worker(s) export a heartbeat that stands still. The thread that counts for "
+            "the jobs has stopped."
         ),
         dashboard=_DASHBOARD,
-        hold="2m",
     )
 
 
@@ -72,14 +86,13 @@ def _dropped(t: Tuning) -> Alert:
     return Alert(
         name="RunguardEventsDropped",
         severity="ticket",
-        expr=f"sum by ({grouped('drop')}) ({DROPPED}) > 0",
-        summary=f"Events were dropped before they were counted{_OF}.",
+        expr=f"max_over_time({DROPPED}[{t.stopped_memory}]) > 0",
+        summary=f"Events were dropped before they were counted{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} event(s) were given up in 5 minutes '
-            "({{ $labels.runguard_drop }}): every count is too low by them."
+            f"{COUNT} event(s) were given up in 5 minutes ({{{{ $labels.runguard_drop }}}}), so "
+            "every count is too low by them."
         ),
         dashboard=_DASHBOARD,
-        keep=t.keep_firing,
     )
 
 
@@ -87,39 +100,32 @@ def _errors(t: Tuning) -> Alert:
     return Alert(
         name="RunguardInternalErrors",
         severity="ticket",
-        expr=f"sum by ({grouped('where')}) ({ERRORS}) > 0",
-        summary=f"runguard failed inside {{{{ $labels.runguard_where }}}}{_OF}.",
+        expr=f"max_over_time({ERRORS}[{t.stopped_memory}]) > 0",
+        summary=f"runguard failed inside {{{{ $labels.runguard_where }}}}{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} failure(s) of our own code in 5 minutes. The calls went '
-            "on as if runguard were not there; that guard may be blind."
+            f"{COUNT} failure(s) of our own code in 5 minutes. The calls went on as if runguard "
+            "were not there; that guard may be blind."
         ),
         dashboard=_DASHBOARD,
-        keep=t.keep_firing,
     )
 
 
 def _overflow(t: Tuning) -> Alert:
     ours = '__name__=~"runguard_.+"'
-    selectors = [
-        metric_free(ours, t.selector, matcher(attribute, "other"))
+    rows = [
+        (ours, t.selector, matcher(attribute, "other"))
         for attribute in ("agent", "provider", "model", "where")
     ]
-    selectors.append(metric_free(ours, t.selector, 'otel_metric_overflow="true"'))
-    joined = "\n  or ".join(selectors)
+    rows.append((ours, t.selector, 'otel_metric_overflow="true"'))
+    joined = "\n  or ".join("{" + ", ".join(m for m in row if m) + "}" for row in rows)
     return Alert(
         name="RunguardCardinalityOverflow",
         severity="ticket",
-        expr=f"count by ({grouped()}) (\n  {joined}\n) > 0",
-        summary=f"More label values than metrics keep apart{_OF}.",
+        expr=f"count by ({Promql(t).by()}) (\n  {joined}\n) > 0",
+        summary=f"More label values than metrics keep apart{of(t)}.",
         description=(
-            '{{ printf "%.0f" $value }} series count under `other`: agents, providers or models '
-            "beyond the cap are no longer told apart. Totals are right."
+            f"{COUNT} series count under `other`; agents, providers or models beyond the cap are "
+            "no longer told apart. Totals are right."
         ),
         dashboard=_DASHBOARD,
-        hold="5m",
     )
-
-
-def metric_free(*matchers: str) -> str:
-    """A selector without a metric's name."""
-    return "{" + ", ".join(m for m in matchers if m) + "}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+
+from runguard_otel.telemetry.catalogue import prometheus_label
 
 from .claims import claim_alerts
 from .loops import loop_alerts
@@ -14,9 +15,11 @@ from .ourselves import own_alerts
 from .recording import recordings
 from .tuning import Tuning
 
-__all__ = ["alerts", "generated", "groups", "rule_files", "texts"]
+__all__ = ["LATELY", "alerts", "groups", "rule_files", "severity", "texts"]
 
-HERE = Path(__file__).resolve().parent
+LATELY = "from=now-3h&to=now"
+"""The time range of a link, for who knows none better: a page has the time of its alert."""
+
 _HEADER = "# Generated from alerts/*.py by `make generate`. DO NOT EDIT.\n"
 
 
@@ -51,26 +54,29 @@ def rule_files(tuning: Tuning) -> dict[str, str]:
     }
 
 
-def generated() -> dict[Path, str]:
-    """The committed files, for ``make generate``."""
-    from .promtool import test_files
-
-    files = {HERE / "generated" / name: text for name, text in rule_files(Tuning()).items()}
-    return files | {HERE / "tests" / name: text for name, text in test_files().items()}
-
-
 def texts(alert: Alert, tuning: Tuning) -> dict[str, str]:
     """What a person reads, links added from the alert's name and labels."""
-    agent = "&var-agent={{ $labels.runguard_agent_name | urlquery }}"
-    filters = "?var-service={{ $labels.service_name | urlquery }}"
-    if "runguard_agent_name" in alert.expr:
-        filters += agent
+    labels = {
+        "cluster": tuning.cluster_label,
+        "service": tuning.service_label,
+        "agent": prometheus_label("agent"),
+    }
+    filters = "".join(
+        f"{{{{ if $labels.{name} }}}}&var-{variable}={{{{ $labels.{name} | urlquery }}}}"
+        "{{ end }}"
+        for variable, name in labels.items()
+    )
     return {
         "summary": alert.summary,
         "description": alert.description,
-        "dashboard_url": f"{tuning.grafana_url}/d/{alert.dashboard}{filters}",
+        "dashboard_url": f"{tuning.grafana_url}/d/{alert.dashboard}?{LATELY}{filters}",
         "runbook_url": f"{tuning.runbook_url}/{alert.name}.md",
     }
+
+
+def severity(alert: Alert, tuning: Tuning) -> str:
+    """What the installation calls it."""
+    return str(getattr(tuning, f"{alert.severity}_name", alert.severity))
 
 
 def _group(group: Group, tuning: Tuning) -> str:
@@ -86,12 +92,8 @@ def _rule(rule: Record | Alert, tuning: Tuning) -> Iterator[str]:
         return
     yield f"      - alert: {rule.name}\n"
     yield _expr(rule.expr)
-    if rule.hold:
-        yield f"        for: {rule.hold}\n"
-    if rule.keep:
-        yield f"        keep_firing_for: {rule.keep}\n"
     yield "        labels:\n"
-    for name, value in (("severity", rule.severity), *rule.labels):
+    for name, value in (("severity", severity(rule, tuning)), *rule.labels):
         yield f"          {name}: {value}\n"
     yield "        annotations:\n"
     for name, value in texts(rule, tuning).items():

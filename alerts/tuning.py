@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 __all__ = ["Tuning", "TuningError"]
 
 _SEVERITIES = ("page", "ticket", "info")
+_LABEL = re.compile(r"[a-zA-Z_]\w*")
 
 
 class TuningError(ValueError):
@@ -30,27 +32,51 @@ class Tuning:
         "http://localhost:3000/public/runguard/runbooks",
         "Where `<AlertName>.md` is served; the files are exported beside the rules.",
     )
-    keep_firing: str = _is("10m", "How long an event keeps its alert, so that one storm is one.")
-
-    reconnect_trips: float = _is(1, "Reconnect loops in 5 minutes that alert.", 1)
-    reconnect_severity: str = _is("page", "page, ticket or info.")
-    duplicate_dispatch_events: float = _is(3, "Refused duplicates in 5 minutes that alert.", 1)
-    duplicate_dispatch_severity: str = _is("page", "page, ticket or info.")
-    misfire_trips: float = _is(1, "Misfire storms in 5 minutes that alert.", 1)
-    misfire_severity: str = _is("ticket", "page, ticket or info.")
-    subscription_trips: float = _is(1, "Subscription cascades in 5 minutes that alert.", 1)
-    subscription_severity: str = _is("ticket", "page, ticket or info.")
-    storm_trips: float = _is(
-        4,
-        "Trips of one kind in each of three successive 5 minutes that page although each was "
-        "stopped; raise it for a fleet in which more storms than that are ordinary.",
-        1,
+    cluster_label: str = _is(
+        "cluster", "Label that names the cluster; `k8s_cluster_name` where a store promotes it."
     )
+    service_label: str = _is("service_name", "Label that names the service.")
+    page_name: str = _is("page", "What your routing calls the severity that wakes someone.")
+    ticket_name: str = _is("ticket", "What it calls the one that can wait for the morning.")
+    info_name: str = _is("info", "What it calls the one that is only shown.")
+    ended_memory: str = _is(
+        "10m", "How long a loop that nobody stopped must have been over for its alert to end."
+    )
+    stopped_memory: str = _is(
+        "30m",
+        "How long a stopped loop keeps its alert, so that one that comes back pages once.",
+    )
+
+    reconnect_trips: float = _is(1, "Stopped reconnect loops in 5 minutes that alert.", 1)
+    reconnect_share: float = _is(0.001, "... and that share of the calls of the same 5 minutes.")
+    reconnect_severity: str = _is("page", "page, ticket or info.")
+    duplicate_dispatch_events: float = _is(3, "Refused duplicates in an hour that alert.", 1)
+    duplicate_dispatch_share: float = _is(0.01, "... and that share of the calls of that hour.")
+    duplicate_dispatch_severity: str = _is("ticket", "page, ticket or info.")
+    misfire_trips: float = _is(3, "Stopped misfire storms in an hour that alert.", 1)
+    misfire_trips_share: float = _is(0.02, "... and that share of the calls of that hour.")
+    misfire_severity: str = _is("ticket", "page, ticket or info.")
+    subscription_trips: float = _is(3, "Stopped subscription cascades in an hour that alert.", 1)
+    subscription_share: float = _is(0.02, "... and that share of the calls of that hour.")
+    subscription_severity: str = _is("ticket", "page, ticket or info.")
+    overrun_trips: float = _is(3, "Ended sessions that went on too long in an hour that alert.", 1)
+    overrun_share: float = _is(0.02, "... and that share of the calls of that hour.")
+    overrun_severity: str = _is("ticket", "page, ticket or info.")
+    unstopped_share: float = _is(
+        0.01,
+        "Share of the running calls that loops which nobody stops must have to alert; reconnect "
+        "loops and duplicates always do.",
+    )
+    storm_trips: float = _is(
+        12, "Trips in 15 minutes that page although each was stopped, because they come back.", 1
+    )
+    storm_share: float = _is(0.1, "... and that share of the calls of those 15 minutes.")
 
     misfire_share: float = _is(0.3, "Share of final STT results that are misfires.")
     misfire_share_results: float = _is(100, "Results in an hour below which the share is noise.")
     unverified_share: float = _is(0.01, "Share of claims served without proof.")
     unverified_share_claims: float = _is(50, "Claims in an hour below which the share is noise.")
+    claims_lost_share: float = _is(0.001, "Share of an hour's claims that may get lost.")
     registry_error_share: float = _is(0.5, "Share of registry calls that fail.")
     registry_errors: float = _is(3, "Failed calls in 5 minutes below which nothing is said.", 1)
     streams_per_job: float = _is(1.5, "Open STT streams per running job.")
@@ -59,7 +85,8 @@ class Tuning:
     waste_usd_per_month: float = _is(500, "What loops may cost a service in 30 days.")
     budget_usd_per_hour: float = _is(100, "What a service may cost in an hour, loops or not.")
 
-    heartbeat_seconds: float = _is(300, "Silence of all workers that counts as absent.", 60)
+    heartbeat_seconds: float = _is(300, "Silence that counts as the death of a worker.", 60)
+    workers_down_share: float = _is(0.25, "Share of a service's workers that died and alerts.")
     heartbeat_memory: str = _is("6h", "How long a service that went away is still missed.")
 
     @classmethod
@@ -97,8 +124,12 @@ def _parsed(name: str, text: str, row: Any) -> Any:
     if isinstance(row.default, str):
         if name.endswith("_url"):
             return text.rstrip("/")
-        if name in ("keep_firing", "heartbeat_memory") and not _is_duration(text):
+        if name.endswith("_memory") and not _is_duration(text):
             raise TuningError(f"{name}={text!r}: a duration such as 30s, 10m or 6h is needed")
+        if name.endswith("_label") and not _LABEL.fullmatch(text):
+            raise TuningError(f"{name}={text!r}: letters, digits and _, no digit first")
+        if name.endswith("_name") and not re.fullmatch(r"[\w-]+", text):
+            raise TuningError(f"{name}={text!r}: letters, digits, - and _")
         return text
     try:
         number = float(text)

@@ -29,7 +29,7 @@ from livekit.agents import Agent, AgentSession
 import runguard_otel
 from bench.harness import Result
 from runguard_otel.core.verdict import Outcome, Subject
-from runguard_otel.demo.stage.models import ScriptedLLM
+from runguard_otel.testing.models import ScriptedLLM
 
 TURNS = 60
 GOAL = 1.15

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
+import random
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ class Result:
     Args:
         name: What was measured.
         measured: The figure (a median unless the note says otherwise).
-        goal: The promise.
+        goal: The promise; 0 for a control, which promises nothing.
         unit: Unit of both.
         at_least: Whether bigger is better.
         note: How it was measured, spread, load.
@@ -42,7 +41,7 @@ class Result:
     @property
     def ratio(self) -> float:
         """Measured against the goal; below 1 is good, or above 1 where bigger is better."""
-        return self.measured / self.goal if self.goal else float("nan")
+        return self.measured / self.goal if self.goal else 0.0
 
     @property
     def met(self) -> bool:
@@ -66,44 +65,85 @@ def quiet_host() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-_WORKER = """
-import sys
-from runguard_otel.settings import Settings
-from runguard_otel.telemetry.build import build
-telemetry = build(Settings.load(metrics_port=0))
-telemetry.start_worker("bench")
-print(telemetry.hub_address, flush=True)
-sys.stdin.read()
-telemetry.shutdown()
-"""
+@dataclass(frozen=True)
+class Figure:
+    """What many rounds came to.
+
+    Args:
+        value: The median.
+        low: Lower end of the 95 % interval of the median.
+        high: Its upper end.
+        rounds: How many rounds.
+    """
+
+    value: float
+    low: float
+    high: float
+    rounds: int
+
+    @property
+    def spread(self) -> float:
+        """How far off the median may be."""
+        return (self.high - self.low) / 2
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the figure is larger than what it may be off by."""
+        return self.spread < abs(self.value)
+
+    def text(self, unit: str) -> str:
+        mark = "" if self.resolved else ", not told from 0"
+        return f"{self.value:.3g} {unit} ({self.low:.3g}..{self.high:.3g}{mark})"
 
 
-@contextmanager
-def worker_hub() -> Iterator[str]:
-    """The hub of a worker that is a process of its own, as in production; gives its address."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [sys.executable, "-c", _WORKER], text=True, stdin=pipe, stdout=pipe
-    ) as worker:
-        assert worker.stdin and worker.stdout
-        yield worker.stdout.readline().strip()
-        worker.stdin.close()
+def figure(samples: Sequence[float]) -> Figure:
+    """Median and its 95 % interval, which needs no assumption about the noise.
+
+    By order statistics: with n samples the median lies between the k-th smallest and the k-th
+    largest with the probability that of n throws of a coin more than k - 1 fall on each side.
+    """
+    ordered, n = sorted(samples), len(samples)
+    below, k = 0.5**n, 0
+    while below <= 0.025 and k < n // 2:
+        k += 1
+        below += math.comb(n, k) * 0.5**n
+    first = max(0, k - 1)
+    return Figure(statistics.median(ordered), ordered[first], ordered[n - 1 - first], n)
+
+
+def interleaved(
+    work: Mapping[str, Callable[[], dict[str, float]]], rounds: int, seed: int = 1
+) -> dict[str, list[dict[str, float]]]:
+    """Run every kind of block once per round, in an order that is drawn anew for each.
+
+    Neither a drift of the machine nor what one block leaves behind for the next then falls on
+    always the same kind.
+    """
+    rng, found = random.Random(seed), {name: list[dict[str, float]]() for name in work}
+    for _ in range(rounds):
+        names = list(work)
+        rng.shuffle(names)
+        for name in names:
+            found[name].append(work[name]())
+    return found
 
 
 def report(results: Sequence[Result], path: Path) -> None:
     """Print a table and write the same as JSON."""
-    load = os.getloadavg()[0]
-    table = Table(title=f"load {load:.1f} on {os.cpu_count()} cores", title_justify="left")
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    # One core of the load is what the bench itself makes.
+    loaded = "; THE MACHINE WAS LOADED: believe ratios and counts, no times" * (load > cores + 1)
+    table = Table(title=f"load {load:.1f} on {cores} cores{loaded}", title_justify="left")
     for column in ("what", "goal", "measured", "ratio", "", "how"):
         table.add_column(column, overflow="fold")
     for r in results:
         sign = ">=" if r.at_least else "<="
         table.add_row(
             r.name,
-            f"{sign} {r.goal:g} {r.unit}",
+            f"{sign} {r.goal:g} {r.unit}" if r.goal else "",
             f"{r.measured:.3g} {r.unit}",
-            f"{r.ratio:.2f}",
-            "[green]met[/]" if r.met else "[red]missed[/]",
+            f"{r.ratio:.2f}" if r.goal else "",
+            ("[green]met[/]" if r.met else "[red]missed[/]") if r.goal else "",
             r.note,
         )
     Console(width=None if os.isatty(1) else 140).print(table)

@@ -20,7 +20,7 @@ JOBS, EVENTS = 1_000, 10
 
 def run(soak: bool) -> list[Result]:
     jobs = plan(JOBS, EVENTS, (0.2, 3.0) if soak else (0.05, 0.4))
-    telemetry = build(Settings.load(metrics_port=9464))
+    telemetry = build(Settings.load(metrics_port=9464, session_overrun_mode="enforce"))
     telemetry.start_worker(AGENT)
     assert telemetry.hub_address is not None
     run_jobs(telemetry.hub_address, jobs, parallel=24)

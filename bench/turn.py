@@ -1,145 +1,124 @@
-"""CPU of a turn of a real ``AgentSession``, instrumented against not, interleaved in one run.
+"""Turns of a real ``AgentSession``: what we add in bytecodes and in CPU, in job and worker.
 
-Each block is a fresh session with twenty turns. Blocks alternate (off, on, off, on, ...), so that a
-drift of the machine hits both sides; the figure is the difference of the two medians.
+Bytecodes are the same at every run, so CI compares them with a ceiling (``bench.bytecodes``). CPU
+is the difference between blocks with and without us in one process, beside the difference between
+two blocks that are both without: where that control is not far smaller, nothing is resolved.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import statistics
-import time
-from collections.abc import Awaitable, Callable
-from typing import Any
-from unittest import mock
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 
-from livekit.agents import Agent, AgentSession
+from bench.builds import Build, Probe, before, now, probe
+from bench.bytecodes import GOALS, own
+from bench.harness import Figure, Result, figure, interleaved
 
-import runguard_otel
-from bench.harness import Result, worker_hub
-from runguard_otel.demo.stage.models import (
-    ScriptedAudioInput,
-    ScriptedLLM,
-    ScriptedSTT,
-    ScriptedVAD,
-    final,
-    interim,
-)
-
-TURNS = 20
-GOAL_MS = 0.1
+TURNS = {"text": 60, "audio": 15}
 
 
 def run(soak: bool) -> list[Result]:
-    pairs = 40 if soak else 14
-    with worker_hub() as hub:
+    rounds = 24 if soak else 10
+    with ExitStack() as stack:
+        sides = [_Side(stack, build) for build in (now(), before()) if build is not None]
         return [
-            asyncio.run(_compare("text turn", _text_turns, pairs)),
-            asyncio.run(_compare("text turn of a job", _text_turns, pairs, hub)),
-            asyncio.run(_compare("audio turn", _audio_turns, pairs)),
-            asyncio.run(_compare("audio turn of a job", _audio_turns, pairs, hub)),
-            asyncio.run(_final_path()),
+            *_bytecodes(sides),
+            *(r for kind in TURNS for r in _cpu(kind, sides, rounds)),
+            *_frames(sides, rounds),
         ]
 
 
-async def _compare(
-    name: str, turns: Callable[[], Awaitable[float]], pairs: int, hub: str = ""
-) -> Result:
-    """Blocks with and without us; ``hub``: every count is sent to a worker's process at once."""
-    await turns()
-    off: list[float] = []
-    on: list[float] = []
-    for pair in range(pairs):
-        for instrumented in (False, True) if pair % 2 else (True, False):
-            if instrumented:
-                _instrument(hub)
-            gc.collect()
-            (on if instrumented else off).append(await turns())
-            if instrumented:
-                runguard_otel.uninstrument()
-    extra = statistics.median(on) - statistics.median(off)
+class _Side:
+    """One build: a process with sessions, and a worker that it counts for."""
+
+    def __init__(self, stack: ExitStack, build: Build) -> None:
+        self.build = build
+        self.session: Probe = stack.enter_context(probe(build, "turn", "runguard"))
+        self.worker: Probe = stack.enter_context(probe(build, "worker"))
+        self.hub = self.worker.ask("address")
+
+    def block(self, kind: str, on: bool) -> dict[str, float]:
+        """Milliseconds of CPU of a turn, here and in the worker."""
+        start = self.worker.ask("cpu")
+        hub = self.hub if on else ""
+        done = self.session.ask("block", kind=kind, turns=TURNS[kind], on=on, hub=hub)
+        spent = self.worker.ask("cpu") - start
+        return {"job": done["ms"], "worker": spent / TURNS[kind]}
+
+
+def _bytecodes(sides: list[_Side]) -> Iterator[Result]:
+    for kind in TURNS:
+        found = [own(side.session, kind, side.hub) for side in sides]
+        note = "executed in our own functions, in a job"
+        if len(found) > 1:
+            note += f"; {found[0] / found[1]:.2f} of before ({found[1]:,.0f})"
+        yield Result(f"{kind} turn: own bytecodes", found[0], GOALS[kind], "", note=note)
+
+
+def _cpu(kind: str, sides: list[_Side], rounds: int) -> Iterator[Result]:
+    ours = sides[0]
+    for side in sides:
+        side.block(kind, True)
+    work = {"off": partial(ours.block, kind, False), "off again": partial(ours.block, kind, False)}
+    for side in sides:
+        work[f"on {side.build.name}"] = partial(side.block, kind, True)
+        if side is not ours:
+            work[f"off {side.build.name}"] = partial(side.block, kind, False)
+    found = interleaved(work, rounds)
+
+    def added(on: str, off: str, *parts: str) -> Figure:
+        pairs = zip(found[on], found[off], strict=True)
+        return figure([sum(a[p] - b[p] for p in parts) for a, b in pairs])
+
+    host = figure([block["job"] for block in found["off"]]).value
+    control = added("off again", "off", "job")
+    both = added("on now", "off", "job", "worker")
+    job, worker = added("on now", "off", "job"), added("on now", "off", "worker")
     note = (
-        f"CPU per turn {statistics.median(off):.2f} -> {statistics.median(on):.2f} ms, medians of "
-        f"{pairs} interleaved blocks of {TURNS}; off spread {min(off):.2f}..{max(off):.2f}"
+        f"job {job.text('ms')}, worker {worker.text('ms')} of LiveKit's {host:.2f} ms a turn; "
+        f"{rounds} rounds of {TURNS[kind]} turns"
     )
-    return Result(f"{name}: added CPU", extra, GOAL_MS, "ms", note=note)
+    if len(sides) > 1:
+        name = sides[1].build.name
+        old = added(f"on {name}", f"off {name}", "job", "worker")
+        note += f"; {name}: {old.text('ms')}"
+    share = both.value / host * 100
+    yield Result(f"{kind} turn: CPU added, job and worker", share, 3, "%", note=note)
+    control_note = "off against off, the same turns: what this bench cannot tell from nothing"
+    yield Result(
+        f"{kind} turn: A/A control", control.value / host * 100, 0, "%",
+        note=f"{control.text('ms')}; {control_note}",
+    )  # fmt: skip
 
 
-def _instrument(hub: str = "") -> None:
-    guard = runguard_otel.instrument(claims_url="memory://", metrics_port=0)
-    assert guard.active, "nothing is measured where nothing is patched"
-    if hub:
-        assert guard._telemetry is not None
-        guard._telemetry.use_hub(hub)
+def _frames(sides: list[_Side], rounds: int) -> Iterator[Result]:
+    """A second of audio: 50 frames through ``RecognizeStream.push_frame``."""
 
+    def second(side: _Side, on: bool) -> dict[str, float]:
+        hub = side.hub if on else ""
+        us: float = side.session.ask("frames", seconds=40, on=on, hub=hub)["us"]
+        return {"us": us}
 
-async def _text_turns() -> float:
-    session: AgentSession[Any] = AgentSession(llm=ScriptedLLM())
-    await session.start(Agent(instructions="bench"))
-    start = time.process_time_ns()
-    for turn in range(TURNS):
-        await session.run(user_input=f"question {turn}")
-    spent = (time.process_time_ns() - start) / TURNS / 1e6
-    await session.aclose()
-    return spent
+    work = {"off": partial(second, sides[0], False), "off again": partial(second, sides[0], False)}
+    for side in sides:
+        work[f"on {side.build.name}"] = partial(second, side, True)
+        if side is not sides[0]:
+            work[f"off {side.build.name}"] = partial(second, side, False)
+    found = interleaved(work, rounds)
 
+    def added(on: str, off: str) -> Figure:
+        return figure([a["us"] - b["us"] for a, b in zip(found[on], found[off], strict=True)])
 
-async def _audio_turns() -> float:
-    stt, vad, llm = ScriptedSTT(), ScriptedVAD(), ScriptedLLM()
-    microphone = ScriptedAudioInput()
-    session: AgentSession[Any] = AgentSession(
-        stt=stt, vad=vad, llm=llm, min_endpointing_delay=0.0, aec_warmup_duration=None
-    )
-    session.input.audio = microphone
-    await session.start(Agent(instructions="bench"))
-    microphone.push_silence()
-    while not stt.streams:
-        await asyncio.sleep(0.001)
-    start = time.process_time_ns()
-    for turn in range(TURNS):
-        answered = len(llm.calls) + 1
-        microphone.push_silence(0.2)
-        vad.start_of_speech()
-        await asyncio.sleep(0)
-        stt.send(interim(f"question {turn}"))
-        stt.send(final(f"this is question number {turn}"))
-        await asyncio.sleep(0)
-        vad.end_of_speech()
-        while len(llm.calls) < answered or session.agent_state != "listening":
-            await asyncio.sleep(0.005)
-    spent = (time.process_time_ns() - start) / TURNS / 1e6
-    await session.aclose()
-    return spent
-
-
-async def _final_path() -> Result:
-    """What one final result costs between the recogniser and LiveKit's own handling."""
-    from livekit.agents.voice.audio_recognition import AudioRecognition
-
-    async def nothing(self: AudioRecognition, event: Any) -> None:
-        return None
-
-    stt, vad = ScriptedSTT(), ScriptedVAD()
-    session: AgentSession[Any] = AgentSession(stt=stt, vad=vad, llm=ScriptedLLM())
-    session.input.audio = ScriptedAudioInput()
-    await session.start(Agent(instructions="bench"))
-    activity: Any = session._activity
-    recognition = activity._audio_recognition
-    heard = final("this is a perfectly ordinary sentence")
-    calls, samples = 5000, []
-    with mock.patch.object(AudioRecognition, "_on_stt_event", nothing):
-        for side in ("off", "on") * 5:
-            if side == "on":
-                _instrument()
-            path = recognition._on_stt_event
-            start = time.process_time_ns()
-            for _ in range(calls):
-                await path(heard)
-            samples.append((side, (time.process_time_ns() - start) / calls / 1e3))
-            if side == "on":
-                runguard_otel.uninstrument()
-    await session.aclose()
-    off = statistics.median(us for side, us in samples if side == "off")
-    on = statistics.median(us for side, us in samples if side == "on")
-    return Result("a genuine final result: added CPU", on - off, 20, "us", note=f"{calls} x 5")
+    ours = added("on now", "off")
+    host = figure([block["us"] for block in found["off"]]).value
+    note = f"{ours.text('us')} added to LiveKit's {host:.0f} us"
+    if len(sides) > 1:
+        name = sides[1].build.name
+        old = added(f"on {name}", f"off {name}")
+        note += f"; {name}: {old.text('us')}"
+        yield Result("second of audio: CPU added", ours.value / old.value, 0.5, "x", note=note)
+    else:
+        yield Result("second of audio: CPU added", ours.value, 0, "us", note=note)
+    control = added("off again", "off")
+    yield Result("second of audio: A/A control", control.value, 0, "us", note=control.text("us"))

@@ -21,6 +21,7 @@ SCHEMA_VERSION = 41
 TAG = "runguard"
 _NAME = "${datasource}"
 _COLORS = {"wasted": "red", "avoided": "green"}
+"""By the first word of a legend; owners are told apart by shades."""
 _HEARTBEAT = prometheus_name("runguard.worker.heartbeat")
 _AGENT = prometheus_label("agent")
 _VARIABLES = "${__url_time_range}&${service:queryparam}&${agent:queryparam}&${cluster:queryparam}"
@@ -181,7 +182,7 @@ def _panel(panel: Panel, where: Where) -> Any:
         **common,
         transformations=_columns(panel),
         overrides=_overrides(panel),
-        extraJson=extra,
+        extraJson={**extra, "options": {"sortBy": _sorted(panel)}},
     )
 
 
@@ -200,9 +201,12 @@ def _lines(panel: Panel, common: dict[str, Any], extra: dict[str, Any]) -> Any:
         tooltipMode="multi",
         tooltipSort="desc",
         overrides=[
-            _column(t.legend, [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}])
-            for t in panel.targets
-            if (color := _COLORS.get(t.legend))
+            {
+                "matcher": {"id": "byRegexp", "options": f"^{word}\\b.*"},
+                "properties": [{"id": "color", "value": {"mode": "shades", "fixedColor": color}}],
+            }
+            for word, color in _COLORS.items()
+            if any(t.legend.startswith(f"{word} ") for t in panel.targets)
         ],
         extraJson=extra,
     )
@@ -222,7 +226,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         "decimals": panel.decimals,
         "max": panel.maximum,
         "min": 0,
-        "noValue": "0" if panel.kind is Kind.STAT else "nothing in this range",
+        "noValue": "no data" if panel.kind is Kind.STAT else "nothing in this range",
         "color": {"mode": "thresholds"},
         "thresholds": {"mode": "absolute", "steps": steps},
     }
@@ -255,6 +259,10 @@ def _columns(panel: Panel) -> list[dict[str, Any]]:
             },
         },
     ]
+
+
+def _sorted(panel: Panel) -> list[dict[str, Any]]:
+    return [{"displayName": panel.sort, "desc": True}] if panel.sort else []
 
 
 def _overrides(panel: Panel) -> list[dict[str, Any]]:

@@ -62,6 +62,7 @@ class Panel:
         to: uid of the dashboard with more about it.
         columns: Table: label to column title, in order; other labels are hidden.
         last: Table: titles of columns that come after all others.
+        sort: Table: title of the column by which the largest come first.
         mappings: Table: column title to (text, shown text, colour).
         markdown: The text of a text panel.
         maximum: Upper end of the axis.
@@ -82,6 +83,7 @@ class Panel:
     to: str = ""
     columns: tuple[tuple[str, str], ...] = ()
     last: tuple[str, ...] = ()
+    sort: str = ""
     mappings: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = ()
     markdown: str = ""
     maximum: float | None = None

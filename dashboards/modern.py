@@ -96,7 +96,7 @@ def _options(kind: str, old: dict[str, Any]) -> dict[str, Any]:
             "showUnfilled": True,
             "valueMode": "color",
         }
-    return {"showHeader": True, "cellHeight": "sm"}
+    return {"showHeader": True, "cellHeight": "sm", "sortBy": old.get("sortBy") or []}
 
 
 def _variable(found: dict[str, Any]) -> dict[str, Any]:

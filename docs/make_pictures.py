@@ -1,7 +1,8 @@
 """Makes ``docs/pictures``: previews of a storm, guards off and on, photographed by Chromium.
 
 Run from the repository: ``python -m docs.make_pictures``. Needs Debian's ``prometheus`` and
-``chromium``. The data is the made-up storm that the tests use, and the README says so.
+``chromium``. The data is the made-up storm of the tests. ``--demo demo-report.html`` takes the
+picture of a report of ``make demo``.
 """
 
 from __future__ import annotations
@@ -74,7 +75,15 @@ def main() -> None:
     """Make the README's pictures, or with ``--all`` every dashboard in every size and colour."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", type=Path, help="folder for pictures of everything, to look at")
-    everything = parser.parse_args().all
+    parser.add_argument("--demo", type=Path, help="only the picture of this report of `make demo`")
+    asked = parser.parse_args()
+    everything = asked.all
+    if asked.demo is not None:
+        photograph(
+            asked.demo.resolve(), PICTURES / "demo-report.png", board="",
+            width=1240, height=2180, dark=False,
+        )  # fmt: skip
+        return
     with tempfile.TemporaryDirectory() as folder, pages(Path(folder)) as found:
         overview = "runguard-overview"
         for name, page in found.items():

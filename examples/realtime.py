@@ -1,6 +1,6 @@
 """A realtime model: it hears the caller itself, and answers by voice.
 
-The provider bills an answer before anybody hears of it: the guard ends a storm, it cannot prevent
+The provider bills an answer before the agent hears of it: the guard ends a storm, it cannot prevent
 its beginning. docs/limits.md has the details.
 """
 

@@ -1,4 +1,4 @@
-"""runguard-otel: see, stop and report the four loops that make LiveKit voice agents expensive.
+"""runguard-otel: see, stop and report the loops that make LiveKit voice agents expensive.
 
 One line in ``agent.py``, before the worker starts::
 
@@ -6,7 +6,7 @@ One line in ``agent.py``, before the worker starts::
 
     runguard_otel.instrument()
 
-From then on every event that belongs to one of the four loops becomes a span and a counter per
+From then on every event that belongs to one of these loops becomes a span and a counter per
 signature, a detector in this process decides (no network in the path), and a guard stops the waste:
 
 ==================  ==========================================  ==================================
@@ -20,7 +20,7 @@ track subscribes    3rd subscription of one source in 30 s      one STT stream f
 
 ``mode="observe"`` counts and reports the same and changes nothing. ``RUNGUARD_DISABLED=true``
 patches nothing. Nothing here ends a call by default, raises into your code except
-:class:`LoopDetectedError` and its kin, or registers a global telemetry provider. Settings:
+:class:`LoopDetectedError` and its subclasses, or registers a global telemetry provider. Settings:
 ``docs/settings.md``.
 
 The four guards also work alone, without LiveKit and without OpenTelemetry set up::
@@ -30,7 +30,7 @@ The four guards also work alone, without LiveKit and without OpenTelemetry set u
     guard = RoomReconnectGuard("support-42")
     guard.check()  # raises LoopDetectedError on the third reconnect within a minute
 
-Where to read on: ``adapters/agents_v1/__init__`` (everything touched in the host, and why), then
+Where to read on: ``adapters/livekit/__init__`` (everything touched in the host, and why), then
 ``core/guards``, ``telemetry/catalogue`` and ``alerts/``.
 """
 
@@ -100,13 +100,15 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        home = _HOME.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

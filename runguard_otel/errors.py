@@ -1,9 +1,9 @@
 """The exceptions runguard-otel raises on purpose.
 
 A guard that refuses something raises :class:`LoopDetectedError` or a subclass; nothing else of ours
-ever reaches the host application. The LiveKit-flavoured subclass (``ReconnectLoopError``, which is
-also a ``livekit.rtc.ConnectError``) lives in ``runguard_otel.adapters.agents_v1.room``, so that
-this module needs nothing but the standard library.
+ever reaches the host application. The subclass for rooms, ``ReconnectLoopError``, is a
+``livekit.rtc.ConnectError`` as well; it is made when it is first asked for, because everything else
+here needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from livekit import rtc
+
     from runguard_otel.core.verdict import Trip
 
-__all__ = ["ClaimLostError", "LoopDetectedError", "RunGuardError", "SettingsError"]
+__all__ = [
+    "ClaimLostError",
+    "LoopDetectedError",
+    "ReconnectLoopError",
+    "RunGuardError",
+    "SettingsError",
+]
 
 
 class RunGuardError(Exception):
@@ -44,3 +52,27 @@ class SettingsError(RunGuardError, ValueError):
 
     The message names the setting and the values it takes.
     """
+
+
+if TYPE_CHECKING:
+
+    class ReconnectLoopError(LoopDetectedError, rtc.ConnectError):
+        """A connect that was refused because the application reconnects in a loop.
+
+        An ``except rtc.ConnectError`` written for a failed connect catches it, too.
+        """
+
+else:
+
+    def __getattr__(name: str) -> type[LoopDetectedError]:
+        if name != "ReconnectLoopError":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from livekit import rtc
+
+        bases = (LoopDetectedError, rtc.ConnectError)
+        body = {
+            "__module__": __name__,
+            "__doc__": "A connect that was refused because the application reconnects in a loop.",
+        }
+        # Two threads may both get here; whoever is second uses what the first one made.
+        return globals().setdefault(name, type(name, bases, body))

@@ -1,35 +1,39 @@
 """The composition root: settings -> telemetry, claims, cost -> patches. Knows everyone.
 
 ``instrument()`` runs in three kinds of process: the worker, each of its job processes (where the
-picklable entry callables of ``adapters.agents_v1`` run it again, so that it works even under
+picklable entry callables of ``adapters.livekit`` run it again, so that it works even under
 ``if __name__ == "__main__"``) and plain scripts. It opens no socket and starts no thread: what
 needs one is started when the worker or the job really runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from runguard_otel.adapters.patching import PatchReport, PatchSet
-from runguard_otel.core.verdict import Trip
+from runguard_otel.adapters.patching import Patch, PatchReport, PatchSet
+from runguard_otel.core.signatures import GuardName
+from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+    from typing_extensions import Unpack
 
-    from runguard_otel.adapters.agents_v1.services import Services
+    from runguard_otel.adapters.livekit.services import Services
+    from runguard_otel.settings_types import SettingsOverrides
     from runguard_otel.telemetry.build import Telemetry
+    from runguard_otel.typing import TripCallback
 
 __all__ = ["RunGuard", "instrument", "instrument_process", "uninstrument"]
 
 logger = logging.getLogger("runguard_otel")
 
-TripCallback = Callable[[Trip], Any]
+CallbackT = TypeVar("CallbackT", bound="TripCallback")
 
 _lock = threading.RLock()
 _active: RunGuard | None = None
@@ -43,6 +47,7 @@ class RunGuard:
         telemetry: Where events go; ``None`` when disabled.
         patches: What was patched; ``None`` when disabled.
         services: What the adapter modules share; ``None`` when disabled.
+        rooms_alone: Whether only ``livekit.rtc`` was looked at.
     """
 
     def __init__(
@@ -51,7 +56,10 @@ class RunGuard:
         telemetry: Telemetry | None = None,
         patches: PatchSet | None = None,
         services: Services | None = None,
+        *,
+        rooms_alone: bool = False,
     ) -> None:
+        self._rooms_alone = rooms_alone
         self.settings = settings
         self._telemetry = telemetry
         self._patches = patches
@@ -67,7 +75,7 @@ class RunGuard:
         """What became of every patch; ``runguard-otel doctor`` prints it."""
         return self._patches.reports if self._patches else []
 
-    def on_trip(self, callback: TripCallback) -> TripCallback:
+    def on_trip(self, callback: CallbackT) -> CallbackT:
         """Call ``callback(trip)`` on every trip; also works as a decorator.
 
         Args:
@@ -77,6 +85,19 @@ class RunGuard:
         if self._telemetry is not None:
             self._telemetry.on_trip(callback)
         return callback
+
+    def __repr__(self) -> str:
+        if not self.active:
+            return "<RunGuard: nothing is patched>"
+        installed = sum(report.state == "installed" for report in self.patches)
+        claims = self._services.claims if self._services is not None else None
+        modes = {guard: self.settings.mode_of(guard) for guard in GuardName}
+        other = [f"{g} {m}" for g, m in modes.items() if m is not self.settings.mode]
+        parts = [f"mode {self.settings.mode}" + (f" ({', '.join(other)})" if other else "")]
+        parts += [f"{installed} of {len(self.patches)} hooks"]
+        parts += [f"claims in {claims.backend}"] if claims is not None else []
+        parts += self._telemetry.destinations if self._telemetry is not None else ()
+        return f"<RunGuard: {'; '.join(parts)}>"
 
     def snapshot(self) -> dict[str, Any]:
         """What this process has counted so far, as plain data: signatures, trips, open guards."""
@@ -91,7 +112,7 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     logger_provider: LoggerProvider | None = None,
     on_trip: TripCallback | None = None,
-    **settings_overrides: Any,
+    **settings_overrides: Unpack[SettingsOverrides],
 ) -> RunGuard:
     """Instrument livekit-agents in this process and in every job process it starts.
 
@@ -110,7 +131,16 @@ def instrument(
             else: whatever else fails is logged, and the application runs as if we were not there.
     """
     global _active
+    _check(settings, tracer_provider, meter_provider, logger_provider, on_trip)
     chosen = Settings.load(settings, **settings_overrides)
+    if "claims_url" in settings_overrides or settings is not None:
+        from runguard_otel.claims.registries.open import check_scheme
+
+        check_scheme(chosen.claims_url)
+    if chosen.notify_url and ("notify_url" in settings_overrides or settings is not None):
+        from runguard_otel.notify import Address
+
+        Address.of(chosen.notify_url, chosen.notify_key)
     with _lock:
         if _active is None:
             _active = _compose(chosen, tracer_provider, meter_provider, logger_provider)
@@ -119,6 +149,62 @@ def instrument(
         if on_trip is not None:
             _active.on_trip(on_trip)
         return _active
+
+
+def _check(
+    settings: object,
+    tracer_provider: object,
+    meter_provider: object,
+    logger_provider: object,
+    on_trip: object,
+) -> None:
+    """What a type checker says, for those who run none: a mistake here is the caller's, at once."""
+    if settings is not None and not isinstance(settings, Settings):
+        raise SettingsError(
+            f"settings={settings!r} cannot be used: pass Settings(...), or each setting by name, "
+            "as in instrument(mode='observe')"
+        )
+    providers = {
+        "tracer_provider": (tracer_provider, "get_tracer"),
+        "meter_provider": (meter_provider, "get_meter"),
+        "logger_provider": (logger_provider, "get_logger"),
+    }
+    for name, (provider, method) in providers.items():
+        if provider is not None and not callable(getattr(provider, method, None)):
+            raise SettingsError(
+                f"{name}={provider!r} cannot be used: pass an OpenTelemetry provider, which has "
+                f"{method}()"
+            )
+    if on_trip is not None and not callable(on_trip):
+        raise SettingsError(f"on_trip={on_trip!r} cannot be used: pass a function of one Trip")
+
+
+def instrument_rooms(**providers: Any) -> RunGuard:
+    """Instrument ``livekit.rtc`` alone, until :func:`instrument_agents` is called.
+
+    For a program that has imported it and, so far, not ``livekit.agents``: whoever only joins rooms
+    does not pay for the import of a framework.
+
+    Args:
+        **providers: As of :func:`instrument`.
+    """
+    global _active
+    with _lock:
+        if _active is None:
+            _active = _compose(Settings.load(), **providers, rooms_alone=True)
+        return _active
+
+
+def instrument_agents(**providers: Any) -> RunGuard:
+    """:func:`instrument`, in place of what :func:`instrument_rooms` has set up.
+
+    Args:
+        **providers: As of :func:`instrument`.
+    """
+    with _lock:
+        if _active is not None and _active._rooms_alone:
+            uninstrument()
+        return instrument(**providers)
 
 
 def uninstrument() -> None:
@@ -140,7 +226,7 @@ def instrument_process(payload: dict[str, Any]) -> None:
     """Instrument a job process with what its worker decided. Idempotent; raises nothing.
 
     Args:
-        payload: ``settings`` (all of the worker's settings), ``worker`` (the worker's uuid)
+        payload: ``settings`` (all of the worker's settings), ``worker`` (the worker's name)
             and ``extras`` (``hub``: the address of the worker's telemetry hub). Settings alone
             instrument a process that will be a worker.
     """
@@ -157,24 +243,45 @@ def instrument_process(payload: dict[str, Any]) -> None:
         logger.exception("this job process runs without runguard; the call itself is fine")
 
 
+def load() -> None:
+    """Import all that ``instrument()`` needs, and do nothing with it."""
+    import importlib
+
+    from runguard_otel.adapters.livekit import modules
+    from runguard_otel.adapters.livekit.process import late  # noqa: F401
+    from runguard_otel.claims import service  # noqa: F401
+    from runguard_otel.claims.registries import open  # noqa: F401
+    from runguard_otel.cost import build as cost  # noqa: F401
+    from runguard_otel.cost import lasting  # noqa: F401
+    from runguard_otel.journal import build as journal  # noqa: F401
+    from runguard_otel.telemetry import build as telemetry_of  # noqa: F401
+
+    for name in modules():
+        with contextlib.suppress(ImportError, AttributeError):  # install() says what is missing
+            importlib.import_module(name)
+
+
 def _compose(
     settings: Settings,
-    tracer_provider: TracerProvider | None,
-    meter_provider: MeterProvider | None,
-    logger_provider: LoggerProvider | None,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    *,
+    rooms_alone: bool = False,
 ) -> RunGuard:
     if settings.disabled:
         logger.info("runguard is disabled (RUNGUARD_DISABLED); nothing is patched")
         return RunGuard(settings)
     try:
-        from runguard_otel.adapters import host_patches
-        from runguard_otel.adapters.agents_v1.context import agent_name
-        from runguard_otel.adapters.agents_v1.latecomer import adopt
-        from runguard_otel.adapters.agents_v1.services import Services
-        from runguard_otel.adapters.agents_v1.usage import session_key
-        from runguard_otel.claims.desk import ClaimDesk
+        from runguard_otel.adapters.livekit import patches as host_patches
+        from runguard_otel.adapters.livekit.facts.job import agent_name, session_key
+        from runguard_otel.adapters.livekit.process.late import adopt
+        from runguard_otel.adapters.livekit.services import Services
+        from runguard_otel.claims.service import ClaimService
         from runguard_otel.cost import build as cost
         from runguard_otel.cost import use_meter
+        from runguard_otel.cost.lasting import PeriodPricer
+        from runguard_otel.journal.build import journal_of
         from runguard_otel.telemetry import build as telemetry_of
 
         telemetry = telemetry_of.build(
@@ -184,33 +291,59 @@ def _compose(
             logger_provider=logger_provider,
             agent_name=agent_name,
         )
-        recorder, meter = cost.build(settings, telemetry.recorder, session_key)
+        kept = journal_of(settings, telemetry, session_key, agent_name)
+        recorder, meter = cost.build(
+            settings, kept.recorder, session_key, show=telemetry.begin_period
+        )
         use_meter(meter)
-        services = Services(settings, recorder, lifecycle=telemetry, usage=meter)
+        telemetry.watch_periods(PeriodPricer(meter, telemetry.recorder, kept.booked))
+        _watch_loops(settings, telemetry)
+        services = Services(settings, recorder, kept.policies, lifecycle=telemetry, usage=meter)
+        services.on_close.append(kept.close)
         services.on_close.append(lambda: use_meter(None))
         settle = (lambda: meter.settle(force=True), recorder.settle)
         services.before_flush.extend(settle)
         services.on_close.append(services.settle)
-        services.claims = ClaimDesk(settings, lambda: services.worker)
+        services.claims = ClaimService(settings, lambda: services.worker)
         services.bring_up = instrument_process
-        patches = PatchSet(host_patches(services))
+        patches = PatchSet(host_patches(services, rooms_alone=rooms_alone))
         patches.install()
         adopt(services)
-    except Exception:  # fail open, loudly: the call comes first
-        logger.exception("runguard could not be installed; your agent runs without it")
+    except Exception as error:  # fail open, loudly: the call comes first
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("livekit"):
+            logger.error(
+                "nothing is patched: there is no %s here. `pip install runguard-otel` brings it; "
+                "the guards alone work without",
+                error.name,
+            )
+        else:
+            logger.exception("runguard could not be installed; your agent runs without it")
         return RunGuard(settings)
     _warn_about_missing(patches)
-    return RunGuard(settings, telemetry, patches, services)
+    return RunGuard(settings, telemetry, patches, services, rooms_alone=rooms_alone)
+
+
+def _watch_loops(settings: Settings, telemetry: Telemetry) -> None:
+    """Have the worker tell of loops by itself, if anybody asked for it."""
+    if not settings.notify_url:
+        return
+    from runguard_otel.notify import Address, Notifier
+
+    try:
+        telemetry.watch_counts(Notifier(Address.of(settings.notify_url, settings.notify_key)))
+    except SettingsError as error:
+        logger.warning("nobody is notified of loops: %s", error)
 
 
 def _warn_about_missing(patches: PatchSet) -> None:
-    """One warning per degraded guard, not one per missing name."""
-    lost: dict[str, list[str]] = {}
+    """One warning per degraded guard: what the host lacks, and what is lost with it."""
+    lost: dict[str, list[Patch]] = {}
     for patch in patches.missing:
-        lost.setdefault(patch.guard, []).append(patch.name)
-    for guard, names in lost.items():
+        lost.setdefault(patch.guard, []).append(patch)
+    for guard, rows in lost.items():
         logger.warning(
-            "%s is degraded: this livekit-agents has no %s (see `runguard-otel doctor`)",
+            "%s is degraded: this livekit-agents has no %s (see `runguard-otel doctor`). Lost: %s",
             guard,
-            ", ".join(names),
+            ", ".join(dict.fromkeys(row.name for row in rows)),
+            "; ".join(dict.fromkeys(row.why.rstrip(".") for row in rows)),
         )

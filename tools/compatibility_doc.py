@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tools import private_names
+
 __all__ = ["ACTS", "DOC", "PATHS", "Found", "differences", "render", "states"]
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "compatibility.md"
@@ -16,6 +18,7 @@ ACTS: Final = {
     "vad_misfire": ("AudioRecognition._on_stt_event", "HumanInput.emit"),
     "job_dispatch": ("_JobProc.entrypoint",),
     "track_subscribe": ("STT.__init__",),
+    "session_overrun": ("Room.connect",),
 }
 """The patch without which a guard can only watch; of several, each is one release line's."""
 
@@ -67,6 +70,16 @@ DEFECTS: Final = """\
 ## Defects of the releases themselves
 
 With the guards and without; the tests step around them.
+"""
+
+PRIVATE: Final = """\
+## What LiveKit keeps to itself
+
+The private names that `facts` reads and `hooks` patch: what to compare when a new release comes.
+`x`: the name stands anywhere in that release's Python files. The search is by name alone, hence
+coarse: a blank is certain, and there the one function of `facts` or the one row says what happens
+instead; an `x` may be another thing of that name, which is why `tests/livekit/test_facts_*` ask
+each function on every release.
 """
 
 Probe = Mapping[str, Any]
@@ -125,6 +138,10 @@ def render(releases: Sequence[Found]) -> str:
     for defect in sorted({defect for found in releases for defect in found.probe["defects"]}):
         where = [found.version for found in releases if defect in found.probe["defects"]]
         lines.append(f"- {defect}: {', '.join(where)}")
+    lines += ["", PRIVATE, _row("name", "used in", *versions), _rule(2 + len(versions))]
+    for name, places in private_names.names().items():
+        marks = ("x" if name in found.probe.get("private", ()) else " " for found in releases)
+        lines.append(_row(f"`{name}`", ", ".join(f"`{p}`" for p in places), *marks))
     lines += ["", f"## {SKIPS}", ""]
     for reason in sorted(filter(_of_the_release, {r for f in releases for r in f.skipped})):
         where = [found.version for found in releases if reason in found.skipped]

@@ -14,9 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = (
     "tools.settings_doc",
+    "tools.settings_types",
     "tools.telemetry_doc",
     "tools.prices_json",
-    "alerts.rules",
+    "tools.recognisers_doc",
+    "alerts.build",
     "dashboards.build",
 )
 

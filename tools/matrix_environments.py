@@ -1,7 +1,9 @@
 """One environment per supported livekit-agents, from ``requirements/matrix/agents-*.txt``.
 
 Kept in ``.cache/matrix`` and made anew when its lock file changes. The newest release has none: it
-is the one of ``.venv``, locked in ``requirements/dev.txt``.
+is the one of ``.venv``, locked in ``requirements/dev.txt``, hashes included. The older ones name
+every package with its version, and nothing else is installed: the same versions next year, in a
+thirtieth of the lines that their hashes would take.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CACHE", "ROOT", "InstallFailed", "environment", "newest", "releases"]
+__all__ = ["CACHE", "ROOT", "InstallFailed", "environment", "newest", "prepared", "releases"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LOCKS: Final = ROOT / "requirements" / "matrix"
@@ -57,7 +59,22 @@ def environment(version: str) -> Path:
     """
     if version == newest():
         return Path(sys.executable)
-    lock, where = LOCKS / f"agents-{version}.txt", CACHE / version
+    return prepared(
+        LOCKS / f"agents-{version}.txt", CACHE / version, ADVICE.replace("{version}", version)
+    )
+
+
+def prepared(lock: Path, where: Path, advice: str = "{lock} cannot be installed. {said}") -> Path:
+    """The Python of an environment that has what a lock file names; made when missing or outdated.
+
+    Args:
+        lock: Every package with its version.
+        where: The environment's folder.
+        advice: What to say if it cannot be made, with ``{lock}`` and ``{said}``.
+
+    Raises:
+        InstallFailed: If it cannot be made.
+    """
     stamp, wanted = where / ".lock", hashlib.sha256(lock.read_bytes()).hexdigest()
     python = where / "bin" / "python"
     if stamp.exists() and stamp.read_text() == wanted and python.exists():
@@ -66,17 +83,17 @@ def environment(version: str) -> Path:
     into = ("--quiet", "--python", str(python))
     for command in (
         ("venv", "--quiet", "--python", sys.executable, str(where)),
-        ("pip", "install", *into, "--require-hashes", "-r", str(lock)),
+        ("pip", "install", *into, "--no-deps", "-r", str(lock)),
         ("pip", "install", *into, "--no-deps", "--no-build-isolation", "-e", str(ROOT)),
     ):
         done = subprocess.run(
             [str(UV), *command], check=False, cwd=ROOT, capture_output=True, text=True
         )
         if done.returncode:
-            raise InstallFailed(
-                ADVICE.format(
-                    lock=lock.relative_to(ROOT), version=version, said=done.stderr.strip()
-                )
-            )
+            said = done.stderr.strip()
+            raise InstallFailed(advice.format(lock=lock.relative_to(ROOT), said=said))
+    # As pip does it and uv does not; what is no Python in there does not compile, which is right.
+    compiled = (str(python), "-m", "compileall", "-q", "-j", "0", str(where / "lib"))
+    subprocess.run(compiled, check=False, capture_output=True)
     stamp.write_text(wanted)
     return python

@@ -1,7 +1,7 @@
 """What the guards find in the installed livekit-agents, as JSON; run once per host version.
 
 Patches: what became of each. Misfires: what the language model is asked in each call of the misfire
-tables in ``tests``, before ``instrument()`` and after it.
+tables in ``tests``, before ``instrument()`` and after it. Private names: those we use and it has.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools import private_names
 
 Call = Callable[[], Awaitable[list[str]]]
 
@@ -50,13 +52,14 @@ async def misfires(rows: list[tuple[str, str, Call]]) -> list[dict[str, Any]]:
 
 def sessions() -> tuple[list[tuple[str, str, Call]], dict[str, str]]:
     """1.x: the calls, and what a guard does differently although all its hooks are there."""
+    from runguard_otel.testing.calls import call as begin
     from tests.kit import speech
     from tests.livekit import test_speech_paths as paths
     from tests.livekit import test_speech_table as table
 
     def whole(row: paths.Row) -> Call:
         async def call() -> list[str]:
-            async with speech.call(turn_detection=row.mode) as running:
+            async with begin(turn_detection=row.mode) as running:
                 await row.storm(running)
                 return list(running.asked)
 
@@ -118,6 +121,7 @@ def main() -> None:
         "patches": patches(),
         "notes": notes | dispatch_notes(),
         "defects": defects(),
+        "private": private_names.present(private_names.names()),
         "misfires": asyncio.run(misfires(rows)),
     }
     file.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -17,6 +17,7 @@ from tools.matrix_environments import CACHE, ROOT, InstallFailed, environment
 __all__ = ["Result", "examine", "suites"]
 
 GUARDS: Final = (
+    "tests/livekit/test_facts_*.py",
     "tests/livekit/test_speech_paths*.py",
     "tests/livekit/test_speech_table*.py",
     "tests/livekit/test_dispatch_*.py",
@@ -30,13 +31,16 @@ ALL: Final = ("tests/livekit", "tests/host_contract")
 
 OF_0_12: Final = (
     "tests/livekit_v0",
+    "tests/livekit/test_facts_*.py",
     "tests/livekit/test_room_*.py",
     "tests/livekit/test_tracks_*.py",
     "tests/host_contract/test_patching*.py",
 )
 """0.12 has no sessions: its own suites, and those that need no more than rooms and streams."""
 
-NOT_OF_0_12: Final = frozenset({"test_room_jobs.py", "test_tracks_sessions.py"})
+NOT_OF_0_12: Final = frozenset(
+    {"test_facts_turn.py", "test_room_jobs.py", "test_tracks_sessions.py"}
+)
 """They need ``AgentServer`` or ``AgentSession``."""
 
 SECONDS: Final = 600

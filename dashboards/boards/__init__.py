@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dashboards.boards import claims, cost, itself, misfires, overview, reconnects, subscriptions
+from dashboards.boards import (
+    claims,
+    cost,
+    itself,
+    misfires,
+    overruns,
+    overview,
+    reconnects,
+    server,
+    subscriptions,
+)
 from dashboards.model import Board
 
 __all__ = ["BOARDS"]
@@ -13,6 +23,8 @@ BOARDS: tuple[Board, ...] = (
     misfires.BOARD,
     claims.BOARD,
     subscriptions.BOARD,
+    overruns.BOARD,
+    server.BOARD,
     cost.BOARD,
     itself.BOARD,
 )

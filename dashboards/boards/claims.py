@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dashboards.boards.parts import how_to_read, lines, number
+from typing import Any
+
+from dashboards.boards.parts import each, how_to_read, lines, number, times
 from dashboards.model import Board, Kind, Panel, Row, Target
-from dashboards.queries import increase, label, legend, rate, ratio
+from dashboards.queries import increase, label, legend, owner, rate, ratio
 
 __all__ = ["BOARD"]
 
 _TIME = "runguard.job.claim.duration"
 
 
-def _quantile(q: float) -> str:
-    buckets = rate(_TIME, "operation", "_bucket").replace(
-        f"({label('operation')})", f"(le, {label('operation')})"
-    )
-    return f"histogram_quantile({q}, {buckets})"
+_BY_BACKEND = owner(_TIME, by="backend")
 
 
-def _claim(title: str, description: str, kind: str, **more: object) -> Panel:
+def _claim(title: str, description: str, kind: str, **more: Any) -> Panel:
     expr = increase("runguard.signatures", signature=f"job_claim:{kind}")
     return number(title, description, expr, width=6, decimals=0, **more)
 
@@ -62,9 +60,11 @@ BOARD = Board(
                 lines(
                     "Claims by result",
                     "Claims per second by result and registry; renewals are left out.",
-                    Target(
-                        rate("runguard.job.claims", "result backend", result="!renewed"),
-                        legend("result", "backend"),
+                    each(
+                        rate,
+                        "runguard.job.claims",
+                        "result backend",
+                        result="!renewed",
                         exemplar=True,
                     ),
                     unit="eps",
@@ -72,8 +72,8 @@ BOARD = Board(
                 lines(
                     "Time of a registry call",
                     "Half and 99 of 100 calls to the registry are quicker than this, by operation.",
-                    Target(_quantile(0.5), "p50 " + legend("operation")),
-                    Target(_quantile(0.99), "p99 " + legend("operation"), exemplar=True),
+                    times(_TIME, 0.5, "operation"),
+                    times(_TIME, 0.99, "operation"),
                     unit="s",
                 ),
             ),
@@ -86,10 +86,10 @@ BOARD = Board(
                     "Share of the calls to each registry that failed or had no answer in time.",
                     Target(
                         ratio(
-                            rate(_TIME, "backend", "_count", result="error"),
-                            rate(_TIME, "backend", "_count"),
+                            rate(_TIME, _BY_BACKEND, "_count", result="error"),
+                            rate(_TIME, _BY_BACKEND, "_count"),
                         ),
-                        legend("backend"),
+                        legend(*_BY_BACKEND.split()),
                     ),
                     unit="percentunit",
                     width=8,
@@ -98,13 +98,11 @@ BOARD = Board(
                 lines(
                     "Refused, unverified, lost",
                     "The results that someone should know about, per second.",
-                    Target(
-                        rate(
-                            "runguard.signatures",
-                            "signature",
-                            signature="~job_claim:(refused|unverified|lost|taken_over)",
-                        ),
-                        legend("signature"),
+                    each(
+                        rate,
+                        "runguard.signatures",
+                        "signature",
+                        signature="~job_claim:(refused|unverified|lost|taken_over)",
                         exemplar=True,
                     ),
                     unit="eps",
@@ -113,9 +111,33 @@ BOARD = Board(
                 lines(
                     "Jobs ended",
                     "Jobs ended per second, by how; a killed job leaves a claim that must run out.",
-                    Target(rate("runguard.jobs.ended", "job_outcome"), legend("job_outcome")),
+                    each(rate, "runguard.jobs.ended", "job_outcome"),
                     unit="eps",
                     width=8,
+                ),
+            ),
+        ),
+        Row(
+            8,
+            (
+                lines(
+                    "Why jobs were refused",
+                    "Jobs refused their room, or asked to leave it, per second and by reason.",
+                    each(rate, "runguard.job.refusals", "refusal", exemplar=True),
+                    unit="eps",
+                ),
+                lines(
+                    "From one job to the next",
+                    "Rooms per second whose next job came while the former still said its "
+                    "farewell, and rooms taken over from a job that had died.",
+                    each(
+                        rate,
+                        "runguard.job.claims",
+                        "result",
+                        result="~passed_on|taken_over",
+                        exemplar=True,
+                    ),
+                    unit="eps",
                 ),
             ),
         ),
@@ -133,7 +155,7 @@ BOARD = Board(
                             f"""{
                                 increase(
                                     "runguard.signatures",
-                                    "agent outcome",
+                                    "cluster service agent outcome",
                                     signature="job_claim:refused",
                                 )
                             } > 0""",
@@ -142,7 +164,12 @@ BOARD = Board(
                             unit="none",
                         ),
                     ),
-                    columns=((label("agent"), "Agent"), (label("outcome"), "Stopped?")),
+                    columns=(
+                        (label("cluster"), "Cluster"),
+                        (label("service"), "Service"),
+                        (label("agent"), "Agent"),
+                        (label("outcome"), "Stopped?"),
+                    ),
                     mappings=(
                         (
                             "Stopped?",
@@ -156,7 +183,8 @@ BOARD = Board(
             "Before a job serves a room it claims it. **Refused** is the guard at work; many of "
             "them mean that something dispatches twice. **Unverified** means the registry did not "
             "answer and the call was served anyway: then a room *can* get two agents. **Lost** "
-            "means that it may have happened."
+            "means that it may have happened. **Passed on** is healthy: a caller came back, or the "
+            "next one came, before the former agent had finished its farewell."
         ),
     ),
 )

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dashboards.boards.parts import how_to_read, lines, number
+from typing import Any
+
+from dashboards.boards.parts import each, how_to_read, lines, number
 from dashboards.model import Board, Kind, Panel, Row, Target
-from dashboards.queries import hourly, increase, label, legend, ratio
+from dashboards.queries import hourly, increase, label, owner, ratio
 
 __all__ = ["BOARD"]
 
 _USD = "currencyUSD"
 _ALL, _WASTED, _AVOIDED = "runguard.cost.estimated", "runguard.cost.wasted", "runguard.cost.avoided"
+_UNPRICED = "runguard.cost.unpriced"
+_MODEL = "component provider model"
+_OWNER, _WHAT = (
+    tuple((label(name), name.capitalize()) for name in names.split())
+    for names in (owner(_ALL), _MODEL)
+)
 
 
-def _total(title: str, description: str, expr: str, **more: object) -> Panel:
+def _total(title: str, description: str, expr: str, **more: Any) -> Panel:
     return number(title, description, expr, width=6, **{"unit": _USD, **more})
 
 
@@ -29,7 +37,7 @@ BOARD = Board(
                 ),
                 _total(
                     "Wasted",
-                    "Part of the estimated cost that loops caused which nobody stopped.",
+                    "The part of the estimated cost that was caused by loops left running.",
                     increase(_WASTED),
                     warn=0.01,
                     bad=10,
@@ -44,6 +52,7 @@ BOARD = Board(
                     "Wasted dollars as a share of all dollars in the range shown.",
                     ratio(increase(_WASTED), increase(_ALL)),
                     unit="percentunit",
+                    zero=False,
                     warn=0.02,
                     bad=0.1,
                 ),
@@ -55,14 +64,14 @@ BOARD = Board(
                 lines(
                     "Cost per hour by component",
                     "Where the money goes at each moment: transport, agent, STT, LLM, TTS.",
-                    Target(hourly(_ALL, "component"), legend("component")),
+                    each(hourly, _ALL, "component"),
                     unit=_USD,
                     stacked=True,
                 ),
                 lines(
                     "Waste per hour by guard",
                     "What each kind of loop costs at each moment because nothing stops it.",
-                    Target(hourly(_WASTED, "guard component"), legend("guard", "component")),
+                    each(hourly, _WASTED, "guard"),
                     unit=_USD,
                     stacked=True,
                 ),
@@ -74,7 +83,7 @@ BOARD = Board(
                 lines(
                     "Avoided per hour by guard",
                     "What each guard saves at each moment.",
-                    Target(hourly(_AVOIDED, "guard component"), legend("guard", "component")),
+                    each(hourly, _AVOIDED, "guard"),
                     unit=_USD,
                     stacked=True,
                 ),
@@ -85,17 +94,13 @@ BOARD = Board(
                     unit=_USD,
                     targets=(
                         Target(
-                            f"sort_desc({increase(_ALL, 'component provider model')} > 0)",
+                            f"sort_desc({increase(_ALL, owner(_ALL, by=_MODEL))} > 0)",
                             "USD",
                             instant=True,
                             unit=_USD,
                         ),
                     ),
-                    columns=(
-                        (label("component"), "Component"),
-                        (label("provider"), "Provider"),
-                        (label("model"), "Model"),
-                    ),
+                    columns=(*_OWNER, *_WHAT),
                 ),
             ),
         ),
@@ -110,19 +115,13 @@ BOARD = Board(
                     width=24,
                     targets=(
                         Target(
-                            f"{increase('runguard.cost.unpriced', 'component provider model unit')}"
-                            " > 0",
+                            f"{increase(_UNPRICED, owner(_UNPRICED, by=f'{_MODEL} unit'))} > 0",
                             "Amount",
                             instant=True,
                             unit="none",
                         ),
                     ),
-                    columns=(
-                        (label("component"), "Component"),
-                        (label("provider"), "Provider"),
-                        (label("model"), "Model"),
-                        (label("unit"), "Unit"),
-                    ),
+                    columns=(*_OWNER, *_WHAT, (label("unit"), "Unit")),
                 ),
             ),
         ),

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from dashboards.boards.parts import how_to_read, lines, number
+from dashboards.boards.parts import each, how_to_read, lines, number, times
 from dashboards.model import Board, Row, Target
-from dashboards.queries import FILTERS, increase, label, legend, rate, series
+from dashboards.queries import FILTERS, increase, legend, quantile_of_range, rate, series
 
 __all__ = ["BOARD"]
 
 _BEAT = series("runguard.worker.heartbeat")
 _TIME = "runguard.guard.duration"
 _SERIES = f'{{__name__=~"runguard_.+", {FILTERS}}}'
-
-
-def _quantile(q: float) -> str:
-    buckets = rate(_TIME, "guard", "_bucket").replace(
-        f"({label('guard')})", f"(le, {label('guard')})"
-    )
-    return f"histogram_quantile({q}, {buckets})"
+_OWNER = "cluster, service_name"
 
 
 BOARD = Board(
@@ -41,6 +35,7 @@ BOARD = Board(
                     "Age of the oldest heartbeat of any worker; more than a minute is not normal.",
                     f"max (time() - {_BEAT})",
                     unit="s",
+                    zero=False,
                     warn=60,
                     bad=300,
                 ),
@@ -60,10 +55,10 @@ BOARD = Board(
                 ),
                 number(
                     "Overhead, 99 of 100",
-                    "Time that 99 of 100 decisions took in the host's path, upper bound.",
-                    f"histogram_quantile(0.99, sum by (le) (rate({series(_TIME, '_bucket')}"
-                    "[$__rate_interval])))",
+                    "In the range, 99 of 100 decisions took less than this in the host's path.",
+                    quantile_of_range(0.99, _TIME),
                     unit="s",
+                    zero=False,
                     warn=0.0001,
                     bad=0.001,
                 ),
@@ -81,15 +76,20 @@ BOARD = Board(
                 lines(
                     "Overhead by guard",
                     "Time that half and 99 of 100 decisions of a guard took in the host's path.",
-                    Target(_quantile(0.5), "p50 " + legend("guard")),
-                    Target(_quantile(0.99), "p99 " + legend("guard"), exemplar=True),
+                    times(_TIME, 0.5, "guard"),
+                    times(_TIME, 0.99, "guard"),
                     unit="s",
                 ),
                 lines(
                     "Age of heartbeats",
                     "Age of the newest and of the oldest heartbeat of each service's workers.",
-                    Target(f"min by (service_name) (time() - {_BEAT})", "newest {{service_name}}"),
-                    Target(f"max by (service_name) (time() - {_BEAT})", "oldest {{service_name}}"),
+                    *(
+                        Target(
+                            f"{which} by ({_OWNER}) (time() - {_BEAT})",
+                            f"{word} {legend('cluster', 'service')}",
+                        )
+                        for which, word in (("min", "newest"), ("max", "oldest"))
+                    ),
                     unit="s",
                 ),
             ),
@@ -100,21 +100,21 @@ BOARD = Board(
                 lines(
                     "Internal errors",
                     "Failures of our own code per second, by the wrapper they happened in.",
-                    Target(rate("runguard.internal_errors", "where"), legend("where")),
+                    each(rate, "runguard.internal_errors", "where"),
                     unit="eps",
                     width=8,
                 ),
                 lines(
                     "Events dropped",
                     "Events given up per second, by reason.",
-                    Target(rate("runguard.events.dropped", "drop"), legend("drop")),
+                    each(rate, "runguard.events.dropped", "drop"),
                     unit="eps",
                     width=8,
                 ),
                 lines(
                     "Series by service",
                     "Series over time; a rise with traffic means that a label is not bounded.",
-                    Target(f"count by (service_name) ({_SERIES})", "{{service_name}}"),
+                    Target(f"count by ({_OWNER}) ({_SERIES})", legend("cluster", "service")),
                     width=8,
                     decimals=0,
                 ),

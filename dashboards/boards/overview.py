@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dashboards.boards.parts import STOPPED, how_to_read, lines, number
+from dashboards.boards.parts import STOPPED, each, how_to_read, lines, number
 from dashboards.model import Board, Kind, Panel, Row, Target
-from dashboards.queries import hourly, increase, label, legend, now, rate, series
+from dashboards.queries import hourly, increase, label, now, rate, series
 
 __all__ = ["BOARD"]
 
-_WHO = "agent guard signature mode action"
+_WHO = "cluster service agent guard signature mode action"
 
 
 def _loops(window: str) -> str:
@@ -16,12 +16,17 @@ def _loops(window: str) -> str:
     return f"{increase('runguard.trips', _WHO, window)} > 0"
 
 
-_OF_GUARD = f"on ({label('guard')}) group_left ()"
+def _labels(attributes: str) -> str:
+    return ", ".join(map(label, attributes.split()))
+
+
+_GUARD = "cluster service agent guard"
+_OF_GUARD = f"on ({_labels(_GUARD)}) group_left ()"
 
 
 def _of_guard(metric: str) -> str:
-    """Dollars of a guard beside each of its loops. A guard's dollars are not split by signature."""
-    return f"0 * ({_loops('$__range')}) + {_OF_GUARD} {increase(metric, 'guard')}"
+    """Dollars of an agent's guard beside each of its loops, not split by signature."""
+    return f"0 * ({_loops('$__range')}) + {_OF_GUARD} {increase(metric, _GUARD)}"
 
 
 _WHICH = Panel(
@@ -35,13 +40,22 @@ _WHICH = Panel(
             instant=True,
             unit="dateTimeFromNow",
         ),
+        Target(
+            f"1000 * max_over_time(timestamp({_loops('5m')})[$__range:1m])",
+            "Last seen",
+            instant=True,
+            unit="dateTimeFromNow",
+        ),
         Target(_loops("$__range"), "Loops", instant=True, unit="none"),
         Target(_of_guard("runguard.cost.wasted"), "Wasted", instant=True, unit="currencyUSD"),
         Target(_of_guard("runguard.cost.avoided"), "Avoided", instant=True, unit="currencyUSD"),
     ),
-    width=14,
+    width=17,
+    sort="Wasted",
     columns=(
         (label("signature"), "Loop"),
+        (label("cluster"), "Cluster"),
+        (label("service"), "Service"),
         (label("agent"), "Agent"),
         (label("mode"), "Stopped?"),
         (label("action"), "Action"),
@@ -50,7 +64,36 @@ _WHICH = Panel(
     mappings=(("Stopped?", STOPPED),),
 )
 
-_BEATING = f"time() - {series('runguard.worker.heartbeat')} < 60"
+_BEAT = series("runguard.worker.heartbeat")
+_BEATING = f"time() - {_BEAT} < 60"
+_BY_OWNER = "cluster service"
+_OWNERS = Panel(
+    Kind.TABLE,
+    "Whose: every service now",
+    "Each service that was heard of in the range shown: its workers, calls, loops and waste.",
+    targets=(
+        Target(
+            f"count by ({_labels(_BY_OWNER)}) ({_BEATING})\n"
+            f"  or 0 * count by ({_labels(_BY_OWNER)}) (last_over_time({_BEAT}[$__range]))",
+            "Workers",
+            instant=True,
+            unit="none",
+        ),
+        Target(now("runguard.jobs", _BY_OWNER), "Calls", instant=True, unit="none"),
+        Target(now("runguard.stt.streams", _BY_OWNER), "STT", instant=True, unit="none"),
+        Target(now("runguard.guards.open", _BY_OWNER), "Looping", instant=True, unit="none"),
+        Target(
+            f"3600 * sum by ({_labels(_BY_OWNER)}) (rate({series('runguard.cost.wasted')}[5m]))",
+            "Wasted/h",
+            instant=True,
+            unit="currencyUSD",
+        ),
+    ),
+    width=9,
+    sort="Wasted/h",
+    columns=((label("cluster"), "Cluster"), (label("service"), "Service")),
+    to="runguard-itself",
+)
 
 BOARD = Board(
     "runguard-overview",
@@ -83,7 +126,7 @@ BOARD = Board(
                 ),
                 number(
                     "Wasted per hour",
-                    "Dollars per hour that loops nobody stops cost at this moment.",
+                    "Dollars per hour that unstopped loops cost at this moment.",
                     f"3600 * sum (rate({series('runguard.cost.wasted')}[5m]))",
                     unit="currencyUSD",
                     warn=0.01,
@@ -115,12 +158,10 @@ BOARD = Board(
                 lines(
                     "Loops found",
                     "When guards found loops, by signature; points lead to the trace of one call.",
-                    Target(
-                        increase("runguard.trips", "signature", "$__rate_interval"),
-                        legend("signature"),
-                        exemplar=True,
+                    each(
+                        increase, "runguard.trips", "signature", "$__rate_interval", exemplar=True
                     ),
-                    width=10,
+                    width=7,
                     bars=True,
                     stacked=True,
                     decimals=0,
@@ -133,15 +174,13 @@ BOARD = Board(
                 lines(
                     "Events of loops",
                     "Events that belong to a loop, per second: some are normal, storms stand out.",
-                    Target(
-                        rate(
-                            "runguard.signatures",
-                            "signature",
-                            signature="~room_reconnect|track_subscribe|vad_misfire:.+"
-                            "|job_claim:(refused|unverified|lost|taken_over)",
-                        ),
-                        legend("signature"),
+                    each(
+                        rate,
+                        "runguard.signatures",
+                        "signature",
                         exemplar=True,
+                        signature="~room_reconnect|track_subscribe|vad_misfire:.+"
+                        "|job_claim:(refused|unverified|lost|taken_over)",
                     ),
                     width=8,
                     unit="eps",
@@ -149,22 +188,13 @@ BOARD = Board(
                 lines(
                     "Dollars per hour",
                     "What loops cost and what guards saved, at the rate of each moment.",
-                    Target(hourly("runguard.cost.wasted"), "wasted"),
-                    Target(hourly("runguard.cost.avoided"), "avoided"),
-                    width=8,
+                    each(hourly, "runguard.cost.wasted", words="wasted"),
+                    each(hourly, "runguard.cost.avoided", words="avoided"),
+                    width=7,
                     unit="currencyUSD",
                     to="runguard-cost",
                 ),
-                lines(
-                    "Jobs and STT streams",
-                    "Running jobs against open STT streams: one stream per job is healthy.",
-                    Target(now("runguard.jobs"), "jobs"),
-                    Target(now("runguard.stt.streams"), "STT streams"),
-                    Target(now("runguard.guards.open"), "guards open"),
-                    width=8,
-                    decimals=0,
-                    to="runguard-subscriptions",
-                ),
+                _OWNERS,
             ),
         ),
         how_to_read(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dashboards.model import Kind, Panel, Row, Target
-from dashboards.queries import increase, label, legend, now, rate
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["STOPPED", "guard_open", "how_to_read", "lines", "number", "trips_of"]
+from dashboards.model import Kind, Panel, Row, Target
+from dashboards.queries import heard, increase, legend, now, owner, quantile, rate
+
+__all__ = [
+    "STOPPED", "each", "guard_open", "how_to_read", "lines", "number", "outcomes", "times",
+    "trips_of"
+]  # fmt: skip
 
 STOPPED = (
     ("enforce", "stopped", "green"),
@@ -30,15 +36,58 @@ def how_to_read(text: str, height: int = 4) -> Row:
     )
 
 
-def number(title: str, description: str, expr: str, *, width: int = 4, **more: object) -> Panel:
-    """One number at the end of the range; 0 where nothing was counted."""
-    target = Target(f"{expr} or vector(0)", title, instant=True)
-    return Panel(Kind.STAT, title, description, targets=(target,), width=width, **more)  # type: ignore[arg-type]  # passed on as given
+def number(
+    title: str, description: str, expr: str, *, width: int = 4, zero: bool = True, **more: Any
+) -> Panel:
+    """One number at the end of the range.
+
+    Args:
+        title: A few words.
+        description: One sentence.
+        expr: The query.
+        width: In columns of the grid.
+        zero: Whether nothing means 0 where workers are heard of; else it means that nobody knows.
+        **more: Further fields of the panel.
+    """
+    target = Target(f"{expr} or {heard()}" if zero else expr, title, instant=True)
+    return Panel(Kind.STAT, title, description, targets=(target,), width=width, **more)
 
 
-def lines(title: str, description: str, *targets: Target, **more: object) -> Panel:
+def lines(title: str, description: str, *targets: Target, **more: Any) -> Panel:
     """Lines over time."""
-    return Panel(Kind.TIMESERIES, title, description, targets=targets, **more)  # type: ignore[arg-type]  # passed on as given
+    return Panel(Kind.TIMESERIES, title, description, targets=targets, **more)
+
+
+def each(
+    of: Callable[..., str],
+    metric: str,
+    by: str = "",
+    *args: str,
+    words: str = "",
+    exemplar: bool = False,
+    **matchers: str,
+) -> Target:
+    """A line for every owner: cluster, service, and agent where the metric has one.
+
+    Args:
+        of: :func:`rate`, :func:`now` and the like.
+        metric: A key of the catalogue.
+        by: What else tells lines apart.
+        *args: More for ``of``.
+        words: Stand before the names in the legend.
+        exemplar: Whether to show exemplars.
+        **matchers: Attributes and their values.
+    """
+    names = owner(metric, by=by)
+    text = f"{words} {legend(*names.split())}".strip()
+    return Target(of(metric, names, *args, **matchers), text, exemplar=exemplar)
+
+
+def times(metric: str, q: float, by: str = "", *, words: str = "") -> Target:
+    """A quantile of a histogram for every owner; what goes wrong shows in the upper ones."""
+    names = owner(metric, by=by)
+    text = f"p{100 * q:.0f} {words} {legend(*names.split())}"
+    return Target(quantile(q, metric, names), " ".join(text.split()), exemplar=q > 0.95)
 
 
 def trips_of(guard: str, width: int = 12) -> Panel:
@@ -46,9 +95,12 @@ def trips_of(guard: str, width: int = 12) -> Panel:
     return lines(
         "Loops found",
         "Loops this guard found per interval, by signature and by what it did.",
-        Target(
-            increase("runguard.trips", "signature mode action", "$__rate_interval", guard=guard),
-            legend("signature", "mode", "action"),
+        each(
+            increase,
+            "runguard.trips",
+            "signature mode action",
+            "$__rate_interval",
+            guard=guard,
             exemplar=True,
         ),
         width=width,
@@ -62,8 +114,8 @@ def guard_open(guard: str, width: int = 12) -> Panel:
     """Guards of one kind that are open."""
     return lines(
         "Guards open",
-        "Rooms or sessions that this guard holds as looping right now, by agent.",
-        Target(now("runguard.guards.open", "agent", guard=guard), legend("agent")),
+        "Rooms or sessions that this guard holds as looping right now, by owner and mode.",
+        each(now, "runguard.guards.open", "mode", guard=guard),
         width=width,
         decimals=0,
     )
@@ -74,11 +126,7 @@ def outcomes(signature: str, title: str, description: str, width: int = 12) -> P
     return lines(
         title,
         description,
-        Target(
-            rate("runguard.signatures", "signature outcome", signature=signature),
-            f"{{{{{label('signature')}}}}} {{{{{label('outcome')}}}}}",
-            exemplar=True,
-        ),
+        each(rate, "runguard.signatures", "signature outcome", signature=signature, exemplar=True),
         unit="eps",
         width=width,
     )

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dashboards.boards.parts import guard_open, how_to_read, lines, number, outcomes, trips_of
-from dashboards.model import Board, Row, Target
-from dashboards.queries import increase, legend, rate
+from dashboards.boards.parts import (
+    each,
+    guard_open,
+    how_to_read,
+    lines,
+    number,
+    outcomes,
+    trips_of,
+)
+from dashboards.model import Board, Row
+from dashboards.queries import increase, rate
 
 __all__ = ["BOARD"]
 
@@ -65,29 +73,21 @@ BOARD = Board(
                 lines(
                     "Connects",
                     "Calls of Room.connect per second, first ones included, by how they ended.",
-                    Target(
-                        rate("runguard.room.connects", "connect"),
-                        legend("connect"),
-                        exemplar=True,
-                    ),
+                    each(rate, "runguard.room.connects", "connect", exemplar=True),
                     unit="eps",
                     width=8,
                 ),
                 lines(
                     "Why rooms were left",
                     "Disconnects per second by LiveKit's reason; the reason names the culprit.",
-                    Target(
-                        rate("runguard.room.disconnects", "reason"),
-                        legend("reason"),
-                        exemplar=True,
-                    ),
+                    each(rate, "runguard.room.disconnects", "reason", exemplar=True),
                     unit="eps",
                     width=8,
                 ),
                 lines(
                     "Outages the SDK handled",
                     "Outages per second: recovered by the SDK or lost; never counted as a loop.",
-                    Target(rate("runguard.room.reconnect_episodes", "episode"), legend("episode")),
+                    each(rate, "runguard.room.reconnect_episodes", "episode"),
                     unit="eps",
                     width=8,
                 ),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dashboards.boards.parts import guard_open, how_to_read, lines, number, trips_of
+from dashboards.boards.parts import each, guard_open, how_to_read, lines, number, trips_of
 from dashboards.model import Board, Row, Target
-from dashboards.queries import increase, legend, now, rate, ratio
+from dashboards.queries import increase, legend, now, owner, rate, ratio
 
 __all__ = ["BOARD"]
 
-_MODEL = legend("provider", "model")
 _SUBSCRIBED = "runguard.track.subscriptions"
-_PER_JOB = ratio(now("runguard.stt.streams"), now("runguard.jobs"))
+_STREAMS, _JOBS = "runguard.stt.streams", "runguard.jobs"
+_OWNER = owner(_STREAMS, _JOBS)
 
 BOARD = Board(
     "runguard-subscriptions",
@@ -31,8 +31,9 @@ BOARD = Board(
                 number(
                     "STT streams per job",
                     "Open STT streams per running job at this moment; 1 is healthy.",
-                    _PER_JOB,
+                    ratio(now(_STREAMS), now(_JOBS)),
                     width=6,
+                    zero=False,
                     warn=1.2,
                     bad=1.5,
                     decimals=2,
@@ -59,9 +60,7 @@ BOARD = Board(
                 lines(
                     "Subscriptions by outcome",
                     "Subscriptions per second: opened a stream, shared one, or only observed.",
-                    Target(
-                        rate(_SUBSCRIBED, "subscription"), legend("subscription"), exemplar=True
-                    ),
+                    each(rate, _SUBSCRIBED, "subscription", exemplar=True),
                     unit="eps",
                 ),
                 trips_of("track_subscribe"),
@@ -73,26 +72,25 @@ BOARD = Board(
                 lines(
                     "Open STT streams against jobs",
                     "Open streams by model, and running jobs; streams that leave jobs behind leak.",
-                    Target(
-                        now("runguard.stt.streams", "provider model"), legend("provider", "model")
-                    ),
-                    Target(now("runguard.jobs"), "jobs"),
+                    each(now, _STREAMS, "provider model"),
+                    each(now, _JOBS, words="jobs"),
                     width=8,
                     decimals=0,
                 ),
                 lines(
                     "STT streams per job",
                     "Open streams per running job over time; the alert is at 1.5 for 5 minutes.",
-                    Target(_PER_JOB, "streams per job"),
+                    Target(
+                        ratio(now(_STREAMS, _OWNER), now(_JOBS, _OWNER)),
+                        legend(*_OWNER.split()),
+                    ),
                     width=8,
                     decimals=2,
                 ),
                 lines(
                     "Audio into STT",
                     "Seconds of audio per second that providers receive; each is billed.",
-                    Target(
-                        rate("runguard.stt.audio", "provider model"), legend("provider", "model")
-                    ),
+                    each(rate, "runguard.stt.audio", "provider model"),
                     width=8,
                 ),
             ),
@@ -103,7 +101,7 @@ BOARD = Board(
                 lines(
                     "Subscriptions by source",
                     "Subscriptions per second by the track's source.",
-                    Target(rate(_SUBSCRIBED, "source"), legend("source")),
+                    each(rate, _SUBSCRIBED, "source"),
                     unit="eps",
                 ),
                 guard_open("track_subscribe"),
@@ -113,7 +111,7 @@ BOARD = Board(
             "Code that opens an STT stream for every `track_subscribed` pays for as many streams "
             "as a flapping network makes. With the guard in enforce mode the next subscription of "
             "the same participant and source shares the open stream (**shared**). **STT streams "
-            "per job** well above 1 while jobs stay level is a leak: streams that nobody closes."
+            "per job** well above 1 while jobs stay level is a leak: streams that are never closed."
         ),
     ),
 )

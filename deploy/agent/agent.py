@@ -1,7 +1,7 @@
 """A sample agent with runguard in it, which can be told to misbehave.
 
-``MISBEHAVE=reconnect`` makes it leave and join its room again as fast as it can: the loop that a
-naive "on disconnect, connect" makes. It needs no model and no key of any provider.
+``MISBEHAVE=reconnect`` makes it open a second connection to its room, again and again: the loop
+that a naive "when in doubt, connect" makes. It needs no model and no key of any provider.
 """
 
 from __future__ import annotations
@@ -33,13 +33,19 @@ async def entrypoint(ctx: JobContext) -> None:
         return
     url, name = os.environ["LIVEKIT_URL"], ctx.room.name
     while True:
-        await ctx.room.disconnect()
+        room = rtc.Room()  # the server throws the one before out: both have one identity
         try:
-            await ctx.room.connect(url, token(name))
+            await room.connect(url, token(name))
         except rtc.ConnectError as error:  # a guard's refusal is one of these
             logger.info("refused: %s", error)
         await asyncio.sleep(0.5)
 
 
+def idle() -> float:
+    """A busy laptop is no reason to refuse the one caller of a sample."""
+    return 0.0
+
+
 if __name__ == "__main__":
-    cli.run_app(WorkerOptions(entrypoint_fnc=entrypoint))
+    health = int(os.environ.get("HEALTH_PORT", "8081"))
+    cli.run_app(WorkerOptions(entrypoint_fnc=entrypoint, load_fnc=idle, port=health))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Patch", "PatchReport", "PatchSet", "Wrapper", "collect"]
+__all__ = ["Patch", "PatchReport", "PatchSet", "Shape", "Wrapper", "collect", "host_class"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -27,8 +27,40 @@ Wrapper = Callable[..., Any]
 For a method it may be ``async def``: the patch then is a coroutine function, as the original is.
 """
 
+Shape = Callable[[Callable[..., Any], Wrapper, list[bool]], Callable[..., Any]]
+"""``shape(original, wrapper, live)`` makes the function that stands in the host's place.
+
+While ``live[0]`` is false it must call straight through.
+"""
+
 _MISSING = object()
 MARK = "__runguard_patch__"
+
+
+class _Absent(type):
+    """The type of a class that this release of the host does not have."""
+
+
+def host_class(path: str) -> type:
+    """A class of the host by name, so that a release without it costs its rows and no others.
+
+    Args:
+        path: ``module:Class``. Of several names, ``module:Class|Older``, the first one found.
+
+    Returns:
+        The class. If the host lacks it, a stand-in of that name: its rows are reported as missing.
+    """
+    module, _, names = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as error:
+        logger.debug("the host has no %s", path, exc_info=error)
+        found = None
+    for name in names.split("|"):
+        owner = getattr(found, name, None)
+        if isinstance(owner, type):
+            return owner
+    return _Absent(names.partition("|")[0], (), {})
 
 
 class Patch(NamedTuple):
@@ -41,6 +73,8 @@ class Patch(NamedTuple):
         wrapper: What runs instead, see :data:`Wrapper`.
         guard: Which guard needs it (or ``telemetry``); a missing target degrades that guard.
         why: One sentence, shown by ``runguard-otel doctor``.
+        shape: How ``wrapper`` is put in place, see ``adapters.hooks``; ``None`` for a
+            :data:`Wrapper` that calls the host itself.
     """
 
     owner: type
@@ -48,6 +82,7 @@ class Patch(NamedTuple):
     wrapper: Wrapper
     guard: str
     why: str
+    shape: Shape | None = None
 
     @property
     def name(self) -> str:
@@ -156,6 +191,8 @@ class PatchSet:
 
 
 def _find(patch: Patch) -> Any | None:
+    if isinstance(patch.owner, _Absent):
+        return None  # whatever it inherits from ``object``
     return inspect.getattr_static(patch.owner, patch.attribute, None)
 
 
@@ -165,24 +202,32 @@ def _apply(patch: Patch) -> _Installed:
     inherited = raw is _MISSING
     static = _find(patch)
     done = _Installed(patch, raw, inherited, None)
-    done.replacement = _replacement(static, patch.wrapper, done.live)
+    done.replacement = _replacement(static, patch, done.live)
     setattr(owner, attribute, done.replacement)
     return done
 
 
-def _replacement(raw: Any, wrapper: Wrapper, live: list[bool]) -> Any:
-    """A descriptor of the same kind as ``raw`` that runs ``wrapper`` while ``live``."""
+def _replacement(raw: Any, patch: Patch, live: list[bool]) -> Any:
+    """A descriptor of the same kind as ``raw`` that runs the patch while ``live``."""
+    shape, wrapper = patch.shape or _around, patch.wrapper
     if isinstance(raw, classmethod):
-        return classmethod(_around(raw.__func__, wrapper, live))
-    if isinstance(raw, staticmethod):
-        inner = raw.__func__
+        return classmethod(_marked(shape(raw.__func__, wrapper, live)))
+    if not isinstance(raw, staticmethod):
+        return _marked(shape(raw, wrapper, live))
+    if patch.shape is not None:
+        raise TypeError(f"{patch.name} is a static method: it can only be wrapped by hand")
+    inner = raw.__func__
 
-        @functools.wraps(inner)
-        def static(*args: Any, **kwargs: Any) -> Any:
-            return wrapper(inner, None, args, kwargs) if live[0] else inner(*args, **kwargs)
+    @functools.wraps(inner)
+    def static(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(inner, None, args, kwargs) if live[0] else inner(*args, **kwargs)
 
-        return staticmethod(static)
-    return _around(raw, wrapper, live)
+    return staticmethod(static)
+
+
+def _marked(replacement: Callable[..., Any]) -> Callable[..., Any]:
+    setattr(replacement, MARK, True)
+    return replacement
 
 
 def _around(original: Callable[..., Any], wrapper: Wrapper, live: list[bool]) -> Callable[..., Any]:
@@ -194,7 +239,6 @@ def _around(original: Callable[..., Any], wrapper: Wrapper, live: list[bool]) ->
                 return await original(self, *args, **kwargs)
             return await wrapper(original.__get__(self), self, args, kwargs)
 
-        setattr(around_async, MARK, True)
         return around_async
 
     @functools.wraps(original)
@@ -203,5 +247,4 @@ def _around(original: Callable[..., Any], wrapper: Wrapper, live: list[bool]) ->
             return original(self, *args, **kwargs)
         return wrapper(original.__get__(self), self, args, kwargs)
 
-    setattr(around, MARK, True)
     return around

@@ -1,1 +1,1 @@
-"""Who may serve a room: registries that keep claims, and the keeper that keeps one alive."""
+"""Who may serve a room: registries that keep claims, and the holder that keeps one alive."""

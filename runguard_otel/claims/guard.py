@@ -8,7 +8,7 @@ import uuid
 from typing import Any, cast
 
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit
-from runguard_otel.claims.keeper import ClaimKeeper
+from runguard_otel.claims.holder import LeaseHolder
 from runguard_otel.claims.key import claim_key
 from runguard_otel.claims.registry import ClaimRegistry, Holder
 from runguard_otel.claims.state import Policy, Timing
@@ -66,22 +66,23 @@ class JobDispatchGuard:
             ttl_seconds,
             heartbeat_seconds,
             min(self._registry.default_timeout, heartbeat_seconds / 2),
+            notice=0.0,  # it always knows whom it serves
         )
         self._policy = Policy(fail_open=fail_open)
         self._who = Holder(worker_id, uuid.uuid4().hex, worker_id)
         self._key = claim_key(JobFacts("", room_name, agent_name, "", "", worker_id, namespace))
         self._circuit = Circuit()
-        self._keeper: ClaimKeeper | None = None
+        self._holder: LeaseHolder | None = None
 
     @property
     def token(self) -> int:
         """The fencing token: higher than every token granted before for this room; 0 if none."""
-        return self._keeper.token if self._keeper is not None else 0
+        return self._holder.token if self._holder is not None else 0
 
     @property
     def verified(self) -> bool:
         """Whether the lease is known to run right now. No I/O."""
-        return self._keeper is not None and self._keeper.verified
+        return self._holder is not None and self._holder.verified
 
     async def claim(self, timeout_seconds: float = 5.0) -> bool:
         """Try to become the one that serves the room.
@@ -96,18 +97,18 @@ class JobDispatchGuard:
         Returns:
             Whether to serve.
         """
-        if self._keeper is not None and not self._keeper.state.final:
-            self._keeper.stop()
+        if self._holder is not None and not self._holder.state.final:
+            self._holder.stop()
         bounded = BoundedRegistry(
             self._registry, self._timing.timeout, self._circuit, self.registry_call
         )
         self.lost = ""
-        self._keeper = ClaimKeeper(
+        self._holder = LeaseHolder(
             bounded, self._key, self._who, self, timing=self._timing, policy=self._policy
         )
-        granted = await self._keeper.claim(standby=timeout_seconds)
+        granted = await self._holder.claim(patience=timeout_seconds)
         if granted:
-            self._keeper.start()
+            self._holder.start()
         return granted
 
     async def release(self) -> bool:
@@ -116,7 +117,7 @@ class JobDispatchGuard:
         Returns:
             Whether this call released it.
         """
-        return self._keeper is not None and await self._keeper.release()
+        return self._holder is not None and await self._holder.release()
 
     async def __aenter__(self) -> JobDispatchGuard:
         """Claim the room.
@@ -145,13 +146,13 @@ class JobDispatchGuard:
 
 def _adapted(registry: object | None) -> ClaimRegistry:
     if registry is None:
-        from runguard_otel.claims.sqlite import SqliteRegistry, default_path
+        from runguard_otel.claims.registries.sqlite import SqliteRegistry, default_path
 
         return SqliteRegistry(default_path())
     if hasattr(registry, "acquire") and hasattr(registry, "abandon"):
         return cast("ClaimRegistry", registry)
     if inspect.iscoroutinefunction(getattr(registry, "execute_command", None)):
-        from runguard_otel.claims.redis import RedisRegistry
+        from runguard_otel.claims.registries.redis.registry import RedisRegistry
 
         client: Any = registry
         return RedisRegistry(client=client)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from runguard_otel.core.ports import JobFacts
 
-__all__ = ["PREFIX", "claim_key", "normal_host"]
+__all__ = ["PREFIX", "claim_key", "fence_of", "normal_host"]
 
 PREFIX = "rg:v1:"
 _DEFAULT_PORTS = {"ws": 80, "http": 80, "wss": 443, "https": 443}
@@ -38,7 +38,9 @@ def normal_host(url: str) -> str:
 
 
 def claim_key(job: JobFacts) -> str:
-    """``rg:v1:{<32 hex>}:<room sid>``: 128 bits of blake2b over the parts, each with its length.
+    """``rg:v1:{<32 hex>}:<room sid>:<participant sid>``: a hash of names, and sids in clear.
+
+    The hash is 128 bits of blake2b over the parts, each with its length.
 
     Length prefixes keep ``("ab", "c")`` and ``("a", "bc")`` apart. The braces make the hash the
     hash tag of Redis Cluster. A job per publisher or participant is one claim per participant; all
@@ -46,13 +48,15 @@ def claim_key(job: JobFacts) -> str:
 
     A room that ended and was opened anew under its old name is another room: what still winds down
     in the old one, say a summary that takes minutes, must not keep a job out of the new one. The
-    room's sid tells them apart. It names nobody, so it stands there in clear, and who knows only
-    the name finds its claims by the part before it.
+    room's sid tells them apart. For the same reason a participant who hangs up and calls back is
+    another one, told apart by its sid. A sid names no person, so it stands there in clear, and who
+    knows only the names finds their claims by the part before it.
 
     Args:
         job: The job that wants to serve a room.
     """
-    participant = job.participant if job.job_type in _PER_PARTICIPANT else ""
+    per_participant = job.job_type in _PER_PARTICIPANT
+    participant = job.participant if per_participant else ""
     parts: tuple[str, ...] = (
         normal_host(job.host),
         job.namespace,
@@ -68,5 +72,22 @@ def claim_key(job: JobFacts) -> str:
         data = part.encode()
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
-    sid = re.sub(r"[^A-Za-z0-9_-]", "", job.room_sid)
-    return f"{PREFIX}{{{digest.hexdigest()}}}" + (f":{sid}" if sid else "")
+    sids = [job.room_sid, job.participant_sid if per_participant else ""]
+    while sids and not sids[-1]:
+        sids.pop()
+    known = (re.sub(r"[^A-Za-z0-9_-]", "", sid) for sid in sids)
+    return ":".join((f"{PREFIX}{{{digest.hexdigest()}}}", *known))
+
+
+def fence_of(key: str) -> str:
+    """What agents of one room compare: enough of the hash to tell their claims apart, and a sid.
+
+    The room's sid is left out: within a room it is the same for all.
+
+    Args:
+        key: A claim key.
+    """
+    name, _, sids = key.partition("}")
+    participant = ".".join(sids.split(":")[2:])
+    digest = name.partition("{")[2][:12]
+    return f"{digest}.{participant}" if participant else digest

@@ -7,15 +7,17 @@ The networked registries say the same in their servers' languages; the contract 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from runguard_otel.claims.registry import (
+    SILENT_LEASES,
     ClaimRecord,
     Granted,
     Held,
     Holder,
     How,
     Missing,
+    Observation,
     Renewed,
     Superseded,
 )
@@ -23,8 +25,7 @@ from runguard_otel.claims.registry import (
 __all__ = ["Lease", "acquire", "record", "release", "renew"]
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(NamedTuple):
     """One record.
 
     Args:
@@ -34,6 +35,7 @@ class Lease:
         ends: Lease end on the registry's clock, in seconds.
         version: Renewals so far; a change proves the holder alive.
         held: False once released: the record stays, as memory of the token.
+        ending: Whether the holder gives it to any job that asks.
     """
 
     token: int
@@ -42,53 +44,68 @@ class Lease:
     ends: float
     version: int = 0
     held: bool = True
+    ending: bool = False
 
 
 def acquire(
-    lease: Lease | None, who: Holder, ttl: float, now: float
+    lease: Lease | None,
+    who: Holder,
+    ttl: float,
+    now: float,
+    observed: Observation | None = None,
 ) -> tuple[Lease | None, Granted | Held]:
     """Decide an acquire.
 
     The token is at least the wall clock in microseconds, so that it stays ahead even if the
-    registry loses its data: a plain counter would start again at 1 and fence nobody.
+    registry loses its data: a plain counter would start again at 1 and fence no holder.
 
     Args:
         lease: What is on record.
         who: Who asks.
         ttl: For how long, in seconds.
         now: The registry's clock, in seconds.
+        observed: What a standby has seen.
 
     Returns:
         The record to write (``None``: write nothing) and the answer.
     """
-    if lease is not None and lease.held and lease.who.job_id != who.job_id and lease.ends > now:
-        return None, Held(
-            token=lease.token,
-            version=str(lease.version),
-            instance=lease.who.instance,
-            job_id=lease.who.job_id,
-            remaining=lease.ends - now,
-        )
-    if lease is not None and lease.held and lease.who == who:
-        kept = replace(lease, ends=now + ttl, version=lease.version + 1)
-        return kept, Granted(lease.token, "reentrant")
     wall = time.time()
-    token = max(lease.token + 1 if lease else 1, int(wall * 1e6))
     how: How = "new"
     if lease is not None and lease.held:
-        how = "handoff" if lease.who.job_id == who.job_id else "takeover"
+        if lease.who.job_id == who.job_id:
+            if lease.who == who:
+                version = lease.version + 1
+                kept = lease._replace(ends=now + ttl, version=version, ending=False)
+                return kept, Granted(lease.token, "reentrant")
+            how = "handoff"
+        elif lease.ending:
+            how = "passed_on"
+        elif lease.ends > now and not _silent(lease, observed, ttl):
+            return None, Held(
+                token=lease.token,
+                version=str(lease.version),
+                instance=lease.who.instance,
+                job_id=lease.who.job_id,
+                remaining=lease.ends - now,
+                worker=lease.who.worker,
+                held_seconds=max(0.0, wall - lease.acquired_at),
+            )
+        else:
+            how = "takeover"
+    token = max(lease.token + 1 if lease else 1, int(wall * 1e6))
     return Lease(token, who, wall, now + ttl), Granted(token, how)
 
 
 def renew(
-    lease: Lease | None, who: Holder, token: int, ttl: float, now: float
+    lease: Lease | None, who: Holder, token: int, ttl: float, now: float, ending: bool = False
 ) -> tuple[Lease | None, Renewed | Superseded | Missing]:
     """Decide a renewal; arguments and result as in :func:`acquire`."""
     if lease is None:
         return None, Missing()
     if not lease.held or lease.token != token or lease.who.instance != who.instance:
         return None, Superseded(lease.token, lease.who.job_id, lease.who.instance)
-    return replace(lease, ends=now + ttl, version=lease.version + 1), Renewed()
+    version = lease.version + 1
+    return lease._replace(ends=now + ttl, version=version, ending=ending), Renewed()
 
 
 def release(lease: Lease | None, *, token: int | None = None, **expected: str) -> Lease | None:
@@ -103,7 +120,16 @@ def release(lease: Lease | None, *, token: int | None = None, **expected: str) -
         return None
     if any(getattr(lease.who, name) != value for name, value in expected.items()):
         return None
-    return replace(lease, held=False)
+    return lease._replace(held=False, ending=False)
+
+
+def _silent(lease: Lease, observed: Observation | None, ttl: float) -> bool:
+    """Whether the holder was watched for two leases without a renewal: our clock jumped back."""
+    return (
+        observed is not None
+        and (observed.token, observed.version) == (lease.token, str(lease.version))
+        and observed.unchanged_seconds >= SILENT_LEASES * ttl
+    )
 
 
 def record(key: str, lease: Lease, now: float) -> ClaimRecord:
@@ -117,5 +143,5 @@ def record(key: str, lease: Lease, now: float) -> ClaimRecord:
         acquired_at=lease.acquired_at,
         remaining=max(0.0, lease.ends - now) if lease.held else 0.0,
         version=str(lease.version),
-        state="held" if lease.held else "released",
+        state="released" if not lease.held else "ending" if lease.ending else "held",
     )

@@ -1,15 +1,22 @@
 """The protocol every claim registry speaks, and the words it answers with.
 
 A registry keeps one lease record per key and changes it only by compare-and-set. It knows nothing
-of heartbeats, policy or LiveKit: one ``ClaimKeeper`` owns all that, so backends behave the same.
+of heartbeats, policy or LiveKit: one ``LeaseHolder`` owns all that, so backends behave the same.
+
+A record is *ending* once its holder said so. The mark never falls on the next holder, whichever
+release granted its claim: it is kept where every grant writes, or together with the holder's token.
+A worker of an older release takes an ending claim for a held one.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, ContextDecorator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 __all__ = [
+    "RESERVED",
+    "SILENT_LEASES",
     "ClaimRecord",
     "ClaimRegistry",
     "Granted",
@@ -18,12 +25,20 @@ __all__ = [
     "How",
     "Missing",
     "Observation",
+    "RegistryBusy",
     "RegistryUnavailable",
     "Renewed",
     "Superseded",
+    "UnreadableRecord",
+    "readable",
 ]
 
-How = Literal["new", "reentrant", "handoff", "takeover"]
+How = Literal["new", "reentrant", "handoff", "takeover", "passed_on"]
+SILENT_LEASES = 2
+"""A registry's clock jumped back if no renewal comes for so many of the asker's leases and a
+lease still seems to run."""
+RESERVED = "reserved-"
+"""How the instance begins of a claim that a worker holds for a job process to come."""
 
 
 class RegistryUnavailable(Exception):
@@ -31,6 +46,38 @@ class RegistryUnavailable(Exception):
 
     The message never holds credentials: URLs in it are redacted.
     """
+
+
+class RegistryBusy(RegistryUnavailable):
+    """It lives and can be asked again: every connection is in use, or others are writing."""
+
+
+class UnreadableRecord(RegistryUnavailable):
+    """What stands under a key is none of our records, or damaged; others can be read."""
+
+
+class readable(ContextDecorator):  # as contextlib names its own
+    """Turn what the record of a foreign writer raises into what a registry may raise.
+
+    Args:
+        backend: For the message.
+    """
+
+    __slots__ = ("_backend",)
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, _OF_A_RECORD):
+            raise UnreadableRecord(
+                f"{self._backend}: the record is none of ours, or damaged ({type(error).__name__})"
+            ) from error
+
+
+_OF_A_RECORD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -41,7 +88,7 @@ class Holder:
         job_id: LiveKit's job id. The same job may always come back.
         instance: A uuid4 made by each process that claims. The same job with another instance is a
             hand-off: the older instance is fenced off by a higher token.
-        worker: A uuid4 made by each worker process and handed to its job processes. LiveKit's own
+        worker: A name made by each worker process and handed to its job processes. LiveKit's own
             worker id will not do: it changes whenever the worker re-registers.
     """
 
@@ -52,13 +99,18 @@ class Holder:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a standby has seen, for registries without a clock of their own (DynamoDB).
+    """What a standby has seen on its own clock.
+
+    A registry may have no clock of its own (DynamoDB), or one that jumped back and keeps the lease
+    of a dead job alive.
 
     Args:
+        token: The holder's fencing token.
         version: The renewal version that has not changed.
         unchanged_seconds: For how long, on the observer's own clock, in seconds.
     """
 
+    token: int
     version: str
     unchanged_seconds: float
 
@@ -71,7 +123,8 @@ class Granted:
         token: Fencing token: strictly higher than any token granted before for this key, but equal
             to the last one for ``reentrant``.
         how: ``new``; ``reentrant`` (same job and instance: nothing changed but the lease end);
-            ``handoff`` (same job, new instance); ``takeover`` (the last lease ran out unreleased).
+            ``handoff`` (same job, new instance); ``takeover`` (the last lease ran out unreleased);
+            ``passed_on`` (another job's conversation was ending).
     """
 
     token: int
@@ -80,7 +133,7 @@ class Granted:
 
 @dataclass(frozen=True)
 class Held:
-    """Another job holds the claim.
+    """Another job holds the claim, and is not ending.
 
     Args:
         token: Its fencing token.
@@ -88,6 +141,8 @@ class Held:
         instance: Its instance.
         job_id: Its job.
         remaining: Seconds until its lease ends, or ``None`` where the registry compares no clocks.
+        worker: Its worker.
+        held_seconds: For how long it has been the holder.
     """
 
     token: int
@@ -95,6 +150,13 @@ class Held:
     instance: str
     job_id: str
     remaining: float | None
+    worker: str = ""
+    held_seconds: float = 0.0
+
+    @property
+    def reserved(self) -> bool:
+        """Whether a worker holds it for a job process that is not there yet."""
+        return self.instance.startswith(RESERVED)
 
 
 @dataclass(frozen=True)
@@ -134,21 +196,27 @@ class ClaimRecord:
     acquired_at: float
     remaining: float | None
     version: str
-    state: Literal["held", "released"]
+    state: Literal["held", "ending", "released"]
 
 
 class ClaimRegistry(Protocol):
     """A place where claims are kept.
 
     Every method raises :class:`RegistryUnavailable` and nothing else. None of them bounds its own
-    time beyond its client's socket timeout; the keeper does. Times are in seconds.
+    time beyond its client's socket timeout; the holder does. Times are in seconds.
     """
 
     backend: str
     """``memory``, ``sqlite``, ``redis``, ``postgres`` or ``dynamodb``; a metric label."""
 
     default_timeout: float
-    """How long the keeper waits for one call, in seconds: 0.25, or 1.0 where that cannot hold."""
+    """How long the holder waits for one call, in seconds: 0.25, or 1.0 where that cannot hold."""
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """Held during a call: waits while as many are on their way as connections allow.
+
+        That queue is ours: what a call waits in it is no silence of the registry.
+        """
 
     async def open(self) -> None:
         """Connect, so that the first claim pays no connection setup. Safe to call twice."""
@@ -156,20 +224,28 @@ class ClaimRegistry(Protocol):
     async def acquire(
         self, key: str, who: Holder, ttl: float, *, observed: Observation | None = None
     ) -> Granted | Held:
-        """Take the claim unless another job's lease is still running.
+        """Take the claim unless another job's lease is still running and not ending.
 
         Args:
             key: The hashed claim key, see ``claims.key``.
             who: The asking job, instance and worker.
             ttl: Lease length.
-            observed: For clockless registries: take it over if the record still is as observed and
-                has been so for at least the record's own lease length.
+            observed: Take it over also if the record still is as observed: in a registry without a
+                clock if it was for the record's own lease length, else for :data:`SILENT_LEASES`.
         """
 
     async def renew(
-        self, key: str, who: Holder, token: int, ttl: float
+        self, key: str, who: Holder, token: int, ttl: float, *, ending: bool = False
     ) -> Renewed | Superseded | Missing:
-        """Move the lease end, if token and instance still match."""
+        """Move the lease end, if token and instance still match.
+
+        Args:
+            key: The hashed claim key.
+            who: The holder.
+            token: Its fencing token.
+            ttl: Lease length.
+            ending: Whether from now on it is to be given to any job that asks, or no longer.
+        """
 
     async def release(self, key: str, who: Holder, token: int) -> bool:
         """Mark the claim released if token and instance match; the record stays as token memory.
@@ -186,7 +262,7 @@ class ClaimRegistry(Protocol):
         """
 
     async def inspect(self, key: str | None = None) -> list[ClaimRecord]:
-        """The record of ``key``, or all records. For people, not for decisions."""
+        """The record of ``key``, or all that can be read. For people, not for decisions."""
 
     async def aclose(self) -> None:
         """Give back connections. Safe to call twice."""

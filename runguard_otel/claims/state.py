@@ -1,4 +1,4 @@
-"""The words of the claim keeper: states, timing and policy."""
+"""The words of a lease's holder: states, timing and policy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 __all__ = ["ClaimState", "Policy", "Timing"]
 
+LONGEST = 86_400.0
+"""Seconds that a lease may last; whoever dies keeps his room closed for as long."""
 _UNCERTAIN_AT = 2 / 3  # of the lease: two heartbeats of three have failed by then
 _HEARTBEAT_SLACK = 1.2  # client-go's rule: the deadline must leave room for a late heartbeat
 
@@ -27,7 +29,7 @@ class ClaimState(str, enum.Enum):
     SUPERSEDED = "superseded"
     """Proof that another job or instance holds it. Final."""
     LOST = "lost"
-    """Never ours: another job holds it and lives. Final."""
+    """Never ours: another job holds it, lives and serves. Final."""
     RELEASED = "released"
     """Given back. Final."""
 
@@ -48,16 +50,23 @@ class Timing:
         ttl: Lease length.
         heartbeat: How often it is renewed, give or take 10 %.
         timeout: Bound on one registry call.
+        notice: How late a holder may learn that its caller is gone. A server may tell an
+            agent five seconds late that its caller is gone (one who publishes nothing), so only a
+            renewal after that time proves to a standby that the holder serves.
 
     Raises:
-        ValueError: Unless ``ttl > deadline > 1.2 x heartbeat`` and ``timeout < heartbeat``.
+        ValueError: Unless ``ttl > deadline > 1.2 x heartbeat`` and ``timeout < heartbeat``, and all
+            of them are a day at most.
     """
 
     ttl: float = 9.0
     heartbeat: float = 3.0
     timeout: float = 0.25
+    notice: float = 6.0
 
     def __post_init__(self) -> None:
+        if not max(self.ttl, self.heartbeat, self.timeout) <= LONGEST:
+            raise ValueError(f"need times of {LONGEST:g} s at most")
         if not 0 < self.timeout < self.heartbeat:
             raise ValueError(
                 f"need 0 < timeout < heartbeat, got timeout {self.timeout:g} s and heartbeat "
@@ -82,11 +91,6 @@ class Timing:
         different rates, and stopping takes time too.
         """
         return self.ttl - max(0.05 * self.ttl, 0.25)
-
-    @property
-    def fresh(self) -> float:
-        """A lease with more than this left was renewed within the last heartbeat."""
-        return self.ttl - 1.2 * self.heartbeat - self.timeout
 
     @property
     def probe(self) -> float:

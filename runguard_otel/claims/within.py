@@ -1,4 +1,4 @@
-"""A bound on a wait that never loses a cancellation."""
+"""A bound on a wait that loses no cancellation and does not count delays of our own."""
 
 from __future__ import annotations
 
@@ -6,30 +6,65 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["within"]
+from runguard_otel.claims.nap import Nap
+from runguard_otel.core.running import PIECES, RunningTime
+
+__all__ = ["Overdue", "within"]
 
 T = TypeVar("T")
 
 
+class Overdue(asyncio.TimeoutError):
+    """The work was not done in time.
+
+    Args:
+        late: For how long meanwhile our own event loop did not run, in seconds: somebody blocked
+            it, or the machine has no CPU to spare. What waited in a socket then was not read.
+    """
+
+    def __init__(self, late: float) -> None:
+        super().__init__()
+        self.late = late
+
+
 async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` for at most so many seconds.
+    """Run ``work`` for at most so many seconds in which our event loop runs.
 
     ``asyncio.wait_for`` swallows a cancellation that arrives when the work is just done (before
     Python 3.12). ``asyncio.run`` cancels each task once: a heartbeat that never heard of it beats
     on, and the process never ends.
 
+    Time in which it does not run does not count, for who was asked may have answered.
+
     Raises:
-        asyncio.TimeoutError: If it is not done by then; it is cancelled, and has ended.
+        Overdue: If it is not done by then; it is cancelled, and has ended.
     """
-    task = asyncio.ensure_future(work)
+    late = 0.0
+    loop = asyncio.get_running_loop()
+    task, clock = loop.create_task(work), loop.time
+    piece, began = seconds / PIECES, clock()
     try:
-        await asyncio.wait({task}, timeout=seconds)
+        await _ended(task, piece)
+        if not task.done():  # the first piece is enough for nearly all
+            time = RunningTime(seconds)
+            time.passed(piece, clock() - began)
+            while time.left > 0 and not task.done():
+                piece, began = time.piece, clock()
+                await _ended(task, piece)
+                time.passed(piece, clock() - began)
+            late = time.late
     finally:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
         if not task.cancelled():
-            task.exception()  # heard of, also where nobody asks for it
+            task.exception()  # retrieved, so that asyncio does not warn
     if task.cancelled():
-        raise asyncio.TimeoutError
+        raise Overdue(late)
     return task.result()
+
+
+async def _ended(task: asyncio.Task[T], seconds: float) -> None:
+    nap = Nap(seconds)
+    task.add_done_callback(nap.wake)
+    await nap.over()

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from runguard_otel.claims.redact import scrub
+
 __all__ = ["MISUSED", "REFUSED", "fail", "writing"]
 
 REFUSED = 1
@@ -23,14 +25,14 @@ def fail(message: str | Exception, status: int = MISUSED) -> NoReturn:
     """Print an error, and end the command.
 
     Args:
-        message: What to do, in one line.
+        message: What to do, in one line. It may quote what was typed: a password in it is hidden.
         status: :data:`REFUSED` or :data:`MISUSED`.
 
     Raises:
         typer.Exit: Always.
     """
     Console(stderr=True).print(
-        f"[bold red]error[/] {escape(str(message))}", highlight=False, soft_wrap=True
+        f"[bold red]error[/] {escape(scrub(str(message)))}", highlight=False, soft_wrap=True
     )
     raise typer.Exit(status)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from runguard_otel import pages
 from runguard_otel._shipped import ROOT
 from runguard_otel.cli.failure import fail, writing
 
@@ -48,8 +49,7 @@ def preview(
         fail(error)
     path = out if out.suffix == ".html" else out / "runguard-preview.html"
     with writing():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page(found, shown, prometheus), encoding="utf-8")
+        pages.write(path, page(found, shown, prometheus))
     empty = [f"{f.board['title']}: {s.panel['title']}" for f in found for s in f.panels if s.empty]
     result: dict[str, Any] = {
         "written": str(path),

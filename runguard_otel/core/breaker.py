@@ -42,6 +42,11 @@ class Breaker:
         self._last_bad = 0.0
         self._state = BreakerState.CLOSED
 
+    @property
+    def last_bad(self) -> float:
+        """When the latest bad event was (monotonic)."""
+        return self._last_bad
+
     def state(self, now: float) -> BreakerState:
         """Where the breaker stands at ``now`` (monotonic seconds)."""
         quiet = self.quiet_seconds

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from runguard_otel.core.refusals import explain_refusal
 from runguard_otel.core.verdict import Outcome, Subject, Trip
 
 __all__ = [
@@ -13,11 +14,14 @@ __all__ = [
     "ClaimAnswer",
     "ClaimEvent",
     "ClaimHandle",
+    "ClaimHolder",
     "ClaimListener",
     "ClaimsPort",
     "JobFacts",
+    "Lasting",
     "Lifecycle",
     "Recorder",
+    "Serves",
     "Usage",
     "UsagePort",
 ]
@@ -55,11 +59,17 @@ class Recorder(Protocol):
     def trip(self, trip: Trip, *, context: object | None = None) -> None:
         """One trip: a ``runguard.trip`` span linked to its events, a count, a log, callbacks."""
 
-    def guard_opened(self, guard: str) -> None:
-        """``runguard.guards.open`` goes up."""
+    def guard_opened(self, guard: str, signature: str = "", mode: str = "") -> None:
+        """``runguard.guards.open`` goes up.
 
-    def guard_closed(self, guard: str) -> None:
-        """``runguard.guards.open`` goes down."""
+        Args:
+            guard: Which guard.
+            signature: What it tripped on.
+            mode: Whether it acts: the mode of its trip.
+        """
+
+    def guard_closed(self, guard: str, signature: str = "", mode: str = "") -> None:
+        """``runguard.guards.open`` goes down; with the arguments of its opening."""
 
     def add(self, metric: str, amount: float = 1, /, **attributes: str) -> None:
         """Add to a counter or up-down counter of the catalogue.
@@ -80,6 +90,13 @@ class Recorder(Protocol):
         """
 
 
+class Lasting(Protocol):
+    """Something that lasts, as a job shows it to its worker."""
+
+    def end(self) -> None:
+        """It is over."""
+
+
 class Lifecycle(Protocol):
     """Told when the worker and its jobs begin and end, which is when telemetry opens and flushes.
 
@@ -94,17 +111,36 @@ class Lifecycle(Protocol):
     def metrics_url(self) -> str | None:
         """Where the worker serves ``/metrics``, once it runs and if it does."""
 
-    def start_worker(self, agent: str = "", *, listen: bool = True) -> None:
-        """The worker begins; ``listen`` if its jobs run in processes of their own."""
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Where metrics and spans go, in words for people."""
+
+    def start_worker(self, agent: str = "", *, listen: bool = True, expected: bool = True) -> None:
+        """The worker begins.
+
+        Args:
+            agent: Its agent name.
+            listen: Whether its jobs run in processes of their own.
+            expected: Whether it is to be missed when it falls silent; not in development.
+        """
+
+    def worker_ending(self) -> None:
+        """The worker was asked to end, and lets its jobs finish."""
 
     def stop_worker(self, timeout: float = 2.0) -> None:
         """The worker is over."""
 
-    def job_started(self) -> None:
+    def job_started(self, job_id: str = "") -> None:
         """A job begins in this process."""
 
     def job_ended(self, job_id: str, outcome: str) -> None:
-        """A job is over: ``clean`` or ``crashed``."""
+        """A job is over, with a value of the ``job_outcome`` attribute."""
+
+    def begin_period(self, kind: str, attributes: Mapping[str, str]) -> Lasting | None:
+        """Something of this job began that its worker is to see while it lasts."""
+
+    def end_process(self, outcome: str) -> None:
+        """Have the worker end this process, whose job counts as ``outcome``; no worker, no end."""
 
     def flush(self, timeout: float = 2.0) -> bool:
         """Push out what waits; each part within ``timeout`` seconds."""
@@ -174,6 +210,8 @@ class JobFacts:
         agent_name: LiveKit's agent name; other agents of the room have claims of their own.
         job_type: ``JT_ROOM``, ``JT_PUBLISHER`` or ``JT_PARTICIPANT``.
         participant: Identity of the participant that a job per participant is for.
+        participant_sid: That participant's sid. Who hangs up and calls back is another one, whom
+            the job that winds up the first call must not keep out; ``""`` if unknown.
         job_id: LiveKit's job id; not part of the key.
         namespace: Keeps deployments that share a registry apart.
         room_sid: LiveKit's id of this life of the room; ``""`` if unknown.
@@ -189,6 +227,31 @@ class JobFacts:
     namespace: str = ""
     room_sid: str = ""
     metadata: str = ""
+    participant_sid: str = ""
+
+
+class ClaimHolder(NamedTuple):
+    """Who holds a claim, as far as its registry knows. For people; no decision reads it.
+
+    Args:
+        token: Its fencing token; 0 if unknown.
+        job_id: LiveKit's id of its job.
+        worker: The name of its worker, as ``runguard-otel claims list`` shows it.
+        held_seconds: For how long it has held the claim; 0 if unknown.
+    """
+
+    token: int = 0
+    job_id: str = ""
+    worker: str = ""
+    held_seconds: float = 0.0
+
+
+Serves = Callable[[ClaimHolder, Callable[[], None]], "bool | None"]
+"""Whether a holder serves at this moment, as somebody knows who asks no registry: the server, say.
+
+``True`` and ``False`` are knowledge; ``None`` is not. Called often; must be quick. Whoever asked is
+called back, on the event loop, as soon as the answer may be another one.
+"""
 
 
 class ClaimEvent(NamedTuple):
@@ -198,15 +261,22 @@ class ClaimEvent(NamedTuple):
         kind: The kind part of a ``job_claim:<kind>`` signature.
         cause: Why, as a word from a closed list, where there is more than one way.
         token: Our fencing token; 0 without one.
-        holder_token: The other holder's token; 0 without one.
+        holder: The other holder, where there is one.
         waited_seconds: How long we stood by before this step.
     """
 
     kind: str
     cause: str = ""
     token: int = 0
-    holder_token: int = 0
+    holder: ClaimHolder = ClaimHolder()
     waited_seconds: float = 0.0
+
+    def explain(self) -> str:
+        """Why a job is refused or loses its claim, and what to do; ``""`` for any other step."""
+        who = self.holder
+        return explain_refusal(
+            self.cause, job_id=who.job_id, worker=who.worker, held_seconds=who.held_seconds
+        )
 
 
 class ClaimListener(Protocol):
@@ -223,7 +293,11 @@ class ClaimListener(Protocol):
 
 
 class ClaimHandle(Protocol):
-    """A claim that is held, or served without proof."""
+    """A claim that is held, or served without proof.
+
+    It protects a conversation, not a process. From the first sign of the conversation's end it is
+    *ending*: whoever asks for it then gets it at once. Its holder may finish what it is doing.
+    """
 
     @property
     def token(self) -> int:
@@ -231,7 +305,7 @@ class ClaimHandle(Protocol):
 
     @property
     def fence(self) -> str:
-        """``<claim>:<token>``, to compare with another agent's in the room; names nobody."""
+        """``<claim>:<token>``, to compare with another agent's in the room; holds no names."""
 
     @property
     def verified(self) -> bool:
@@ -240,6 +314,28 @@ class ClaimHandle(Protocol):
     @property
     def superseded(self) -> bool:
         """Whether another job, or a newer process of this one, is proven to hold it."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was last marked as ending."""
+
+    def mark_ending(self) -> None:
+        """The conversation ends: let the next job in at once.
+
+        Returns without I/O; the registry hears of it right after, and again until it has. Call it
+        at every sign of the end: a claim that is ending, or over, stays as it is. Any thread.
+        """
+
+    def mark_serving(self) -> bool:
+        """Another conversation begins in the same job: the claim is its own again.
+
+        Returns without I/O, as :meth:`mark_ending`. Where another job turns out to have taken the
+        claim meanwhile, the listener's ``claim_lost`` says so.
+
+        Returns:
+            False if the claim is known to be over: it was released, or has passed on to another
+            job. Then claim again, or leave the room.
+        """
 
     async def release(self) -> bool:
         """Give the claim back if it still is ours; a second call returns ``False``."""
@@ -250,13 +346,13 @@ class ClaimAnswer(NamedTuple):
 
     Args:
         handle: Set if the answer is yes.
-        cause: Why not: ``holder_fresh``, ``holder_alive``, ``holder_stayed`` or ``unreachable``.
-        holder_token: The fencing token of whoever holds it; 0 if unknown.
+        cause: Why not: ``holder_renewed`` or ``registry_closed``; ``core.refusals`` has the words.
+        holder: Who holds it instead.
     """
 
     handle: ClaimHandle | None
     cause: str = ""
-    holder_token: int = 0
+    holder: ClaimHolder = ClaimHolder()
 
 
 class ClaimsPort(Protocol):
@@ -272,17 +368,29 @@ class ClaimsPort(Protocol):
     async def warm(self) -> None:
         """Connect ahead of the first claim. Raises nothing."""
 
-    async def claim_for_worker(self, job: JobFacts, listener: ClaimListener) -> ClaimAnswer:
-        """Decide at once, before a job is accepted: a server waits about three seconds.
+    def key(self, job: JobFacts) -> str:
+        """The claim a job needs; two jobs with one key compete for one conversation."""
 
-        No only if another job's lease was renewed within the last heartbeat; when in doubt yes, and
-        the job process probes.
+    async def claim_for_worker(self, job: JobFacts, listener: ClaimListener) -> ClaimAnswer:
+        """Reserve the claim for a job process to come, at once: a server waits three seconds.
+
+        What the registry says is never a reason to refuse here: of a holder it knows that it lived
+        a while ago. Yes therefore, with or without a claim, and the job process stands by. No only
+        where the registry cannot be asked and the settings are to refuse then.
+
+        The reservation lasts for one lease and is not renewed: the job process takes it over.
         """
 
     def claim_for_job(
-        self, job: JobFacts, listener: ClaimListener
+        self, job: JobFacts, listener: ClaimListener, serves: Serves | None = None
     ) -> Coroutine[None, None, ClaimAnswer]:
-        """Decide with proof, before the user's entrypoint runs; may stand by for one lease.
+        """Decide with proof, before the user's entrypoint runs.
+
+        Stands by while another job holds the claim, until that one ends, releases it or lets its
+        lease run out (yes), or renews it after the time that LiveKit may take to notice that its
+        caller is gone (no). A witness makes both quicker: a holder that is said to serve is left to
+        it at its next renewal, and one that is said to serve no one loses the claim at once. Cancel
+        the wait when the job is asked to end meanwhile.
 
         On yes the claim is renewed until it is released, and is ``current_claim()`` of the task
         that called, whichever task awaits the answer, and of all tasks started from it.

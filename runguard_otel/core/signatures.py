@@ -12,7 +12,10 @@ from typing import Final
 __all__ = [
     "CLAIM_SIGNATURES",
     "MISFIRE_SIGNATURES",
+    "OVERRUN_SIGNATURES",
     "ROOM_RECONNECT",
+    "ROOM_REDIAL",
+    "SERVER_SIGNATURES",
     "SIGNATURES",
     "TRACK_SUBSCRIBE",
     "GuardName",
@@ -21,43 +24,71 @@ __all__ = [
 
 
 class GuardName(str, Enum):
-    """The four guards. The value is the class part of the guard's signatures (but for claims)."""
+    """The guards. The value is the class part of the guard's signatures, except for claims."""
 
     ROOM_RECONNECT = "room_reconnect"
     VAD_MISFIRE = "vad_misfire"
     JOB_DISPATCH = "job_dispatch"
     TRACK_SUBSCRIBE = "track_subscribe"
+    SESSION_OVERRUN = "session_overrun"
 
     def __str__(self) -> str:
         return self.value
 
 
 ROOM_RECONNECT: Final = "room_reconnect"
+ROOM_REDIAL: Final = "room_reconnect:redial"
 TRACK_SUBSCRIBE: Final = "track_subscribe"
 MISFIRE_SIGNATURES: Final = (
     "vad_misfire:empty_transcript",
     "vad_misfire:low_confidence",
     "vad_misfire:echo",
     "vad_misfire:no_transcript",
+    "vad_misfire:duplicate_transcript",
+    "vad_misfire:repeated_transcript",
 )
 CLAIM_SIGNATURES: Final = (
     "job_claim:acquired",
     "job_claim:reentered",
     "job_claim:handed_off",
     "job_claim:taken_over",
+    "job_claim:passed_on",
     "job_claim:refused",
     "job_claim:unverified",
+    "job_claim:ending",
     "job_claim:renewed",
     "job_claim:lost",
     "job_claim:released",
 )
-SIGNATURES: Final = (ROOM_RECONNECT, *MISFIRE_SIGNATURES, *CLAIM_SIGNATURES, TRACK_SUBSCRIBE)
+OVERRUN_SIGNATURES: Final = (
+    "session_overrun:agent_alone",
+    "session_overrun:silent_caller",
+    "session_overrun:close_hung",
+    "session_overrun:stt_reconnect",
+    "session_overrun:duration",
+)
+SERVER_SIGNATURES: Final = (
+    "job_claim:duplicate",
+    "job_claim:dispatched_twice",
+    "job_claim:unanswered",
+)
+"""What only ``runguard-otel watch`` can see: no job knows of the others, or that it never came."""
+SIGNATURES: Final = (
+    ROOM_RECONNECT,
+    ROOM_REDIAL,
+    *MISFIRE_SIGNATURES,
+    *CLAIM_SIGNATURES,
+    TRACK_SUBSCRIBE,
+    *OVERRUN_SIGNATURES,
+    *SERVER_SIGNATURES,
+)
 
 _GUARD_OF_CLASS: Final = {
     "room_reconnect": GuardName.ROOM_RECONNECT,
     "vad_misfire": GuardName.VAD_MISFIRE,
     "job_claim": GuardName.JOB_DISPATCH,
     "track_subscribe": GuardName.TRACK_SUBSCRIBE,
+    "session_overrun": GuardName.SESSION_OVERRUN,
 }
 
 

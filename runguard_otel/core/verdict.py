@@ -82,7 +82,7 @@ class Subject(NamedTuple):
     def key(self) -> str:
         """The most specific name: ``room_reconnect:<room>``, ``track_subscribe:<participant_sid>``.
 
-        A participant's sid names one stay in a room and nobody, so it goes before the identity.
+        A participant's sid names one stay in a room, not a person, so it goes before the identity.
         """
         return self.participant_sid or self.participant or self.room or self.session or self.job_id
 
@@ -118,6 +118,8 @@ class Trip:
         evidence: The events that led to it, oldest first.
         at: Wall-clock time of the trip, unix seconds. For people; decisions never use it.
         cost: What the session had cost so far, in USD by component, where that is known.
+        reason: Why, and what to do, in words that name no room and no person; ``""`` where the
+            counts say it all.
     """
 
     guard: GuardName
@@ -131,6 +133,7 @@ class Trip:
     evidence: tuple[Evidence, ...] = ()
     at: float = field(default_factory=time.time)
     cost: dict[str, str] | None = None
+    reason: str = ""
 
     @property
     def key(self) -> str:
@@ -145,9 +148,10 @@ class Trip:
     def explain(self) -> str:
         """The trip in one sentence that holds no names, fit for a log message."""
         done = "observed only" if self.mode is not Mode.ENFORCE else f"action: {self.action}"
+        why = f": {self.reason}" if self.reason else ""
         return (
             f"{self.guard} tripped: {self.count} x {self.signature} within "
-            f"{self.window_seconds:g} s (threshold {self.threshold}); {done}"
+            f"{self.window_seconds:g} s (threshold {self.threshold}); {done}{why}"
         )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from runguard_otel.cost.ledger import Turn
 from runguard_otel.cost.meter import Meter
-from runguard_otel.cost.pricebook import Price
+from runguard_otel.cost.price import Price
 
 __all__ = ["Saving", "Shadow", "one_connection", "one_turn"]
 
@@ -49,7 +49,7 @@ def one_connection(meter: Meter) -> Saving:
     """A refused connect or a refused duplicate job: the least that joining a room costs.
 
     On LiveKit Cloud one started minute each of transport and, if it hosts the agent, of agent
-    session. How long the connection or the job would have lasted nobody knows: it counts nothing.
+    session. How long the connection or the job would have lasted is unknown: it counts nothing.
     """
     amounts: dict[str, Decimal] = {}
     for component, provider, model in meter.connection_parts():

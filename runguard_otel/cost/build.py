@@ -10,14 +10,19 @@ from urllib.parse import urlsplit
 
 from runguard_otel.core.ports import Recorder
 from runguard_otel.core.signatures import GuardName
-from runguard_otel.cost.meter import Meter
-from runguard_otel.cost.pricebook import PriceBook, PriceBookError
+from runguard_otel.cost.meter import Meter, Show, show_nobody
+from runguard_otel.cost.price import PriceBookError
+from runguard_otel.cost.pricebook import PriceBook
 from runguard_otel.cost.priced_recorder import PricedRecorder
 from runguard_otel.settings import Settings
 
 __all__ = ["Cost", "build"]
 
 logger = logging.getLogger("runguard_otel")
+
+
+TICK_SECONDS = 1.0
+"""How often what lasts is counted, in a process that no worker counts for."""
 
 
 class Cost(NamedTuple):
@@ -32,6 +37,7 @@ def build(
     recorder: Recorder,
     session: Callable[[], str],
     environ: Mapping[str, str] = os.environ,
+    show: Show = show_nobody,
 ) -> Cost:
     """Make the meter and the recorder that prices what passes through it.
 
@@ -43,6 +49,7 @@ def build(
         recorder: The recorder to wrap.
         session: Names the session the calling code belongs to.
         environ: Where LiveKit's own variables are read.
+        show: Shows the worker what lasts in this process.
     """
     try:
         book = PriceBook.load(settings.prices)
@@ -55,6 +62,8 @@ def build(
         plan=_plan(settings, environ),
         cloud_agents=_cloud_agents(settings, environ),
         session=session,
+        tick_seconds=TICK_SECONDS,
+        show=show,
     )
     windows = {
         GuardName.ROOM_RECONNECT: settings.room_reconnect_window_seconds,

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from runguard_otel.cost.metering import group_of
-from runguard_otel.cost.pricebook import Price, PriceBook
+from runguard_otel.cost.price import Price
+from runguard_otel.cost.pricebook import PriceBook
+from runguard_otel.cost.rates import group_of
 from runguard_otel.cost.scenario import EstimateError, Loop, Stack, Traffic
 
 __all__ = ["COMPONENTS", "LOOPS", "Bill", "Estimate", "estimate", "total"]
@@ -219,7 +220,7 @@ def estimate(book: PriceBook, traffic: Traffic, stack: Stack, loop: Loop) -> Est
     hit = traffic.calls * loop.share
     if loop.kind == "cascade":
         prices.notes.append(
-            f"streams that nobody closes are taken to stay open for {loop.open_minutes:f} minutes; "
+            f"unclosed streams are taken to stay open for {loop.open_minutes:f} minutes; "
             "a process that ends sooner takes its streams with it (--open-minutes)"
         )
     formulas = {

@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Protocol
 
 from runguard_otel.core.keyed import BoundedMap
 from runguard_otel.core.ports import Recorder, Usage
 from runguard_otel.core.verdict import Clock
 from runguard_otel.cost.ledger import Ledger, SessionCost, Turn
-from runguard_otel.cost.metering import Charge, exact, group_of, natural_units
-from runguard_otel.cost.pricebook import Model, Price, PriceBook
+from runguard_otel.cost.price import Price
+from runguard_otel.cost.pricebook import Model, PriceBook
+from runguard_otel.cost.rates import Charge, exact, group_of, natural_units
 
-__all__ = ["Meter"]
+__all__ = ["Handle", "Meter", "Running", "Show", "show_nobody"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -24,8 +26,27 @@ MAX_RUNNING = 10_000
 SELF_HOSTED = "self_hosted"
 
 
+class Handle(Protocol):
+    """Something that lasts, as the worker sees it."""
+
+    def amount(self, value: float) -> None:
+        """What it came to so far, where time alone does not say it."""
+
+    def end(self) -> None:
+        """It is over."""
+
+
+Show = Callable[[str, Mapping[str, str], float], Handle | None]
+"""``show(kind, attributes, began)``: from here on the worker prices it; ``None``: it does not."""
+
+
+def show_nobody(kind: str, attributes: Mapping[str, str], began: float) -> Handle | None:
+    """A :data:`Show` without a worker."""
+    return None
+
+
 @dataclass(slots=True)
-class _Running:
+class Running:
     """Something that is billed while it lasts: a stream or a connection."""
 
     session: str
@@ -38,6 +59,20 @@ class _Running:
     pushed: float = 0.0
     billed: Decimal = Decimal(0)
     unpriced: Decimal = Decimal(0)
+    handle: Handle | None = None
+    """Set where the worker counts it; here it is on the session's bill all the same."""
+
+    def come_to(self, lasted: float, pushed: float) -> tuple[Decimal, Mapping[str, Decimal]]:
+        """What it costs, and what of it has no price.
+
+        Args:
+            lasted: For how long, in seconds.
+            pushed: Seconds of audio that went into it.
+        """
+        seconds = pushed if self.meter == "audio_seconds" else max(pushed, lasted, 0.0)
+        if self.price is None:
+            return Decimal(0), natural_units({self.meter: seconds})
+        return self.price.charge({self.meter: exact(seconds)}).amount, {}
 
 
 class Meter:
@@ -55,6 +90,8 @@ class Meter:
         session: Names the session the calling code belongs to; the adapters know it.
         clock: Monotonic seconds.
         settle_seconds: See above.
+        show: Shows the worker what lasts, which then counts it.
+        tick_seconds: How often a thread settles what lasts and no worker counts; 0: no thread.
     """
 
     def __init__(
@@ -67,6 +104,8 @@ class Meter:
         session: Callable[[], str] = lambda: "",
         clock: Clock = time.monotonic,
         settle_seconds: float = 5.0,
+        show: Show = show_nobody,
+        tick_seconds: float = 0.0,
     ) -> None:
         self.book = book
         self.plan = plan
@@ -76,9 +115,14 @@ class Meter:
         self._clock = clock
         self._settle_seconds = settle_seconds
         self._settled = float("-inf")
+        self._show = show
+        self._tick_seconds = tick_seconds
+        self._ticking = False
+        self._tokens: dict[object, tuple[str, Model, list[float]]] = {}
+        self._waste: dict[str, Handle] = {}
         self._ledgers: BoundedMap[str, Ledger] = BoundedMap(lambda _: Ledger(), 1000)
-        self._streams: dict[object, _Running] = {}
-        self._connections: dict[object, list[_Running]] = {}
+        self._streams: dict[object, Running] = {}
+        self._connections: dict[object, list[Running]] = {}
         self._lock = threading.RLock()
         self._warned = False
 
@@ -92,6 +136,9 @@ class Meter:
         with self._lock:
             ledger = self._ledgers.get(session)
             if usage.streamed:
+                for _, reported, pushed in self._tokens.values():
+                    if reported == model:
+                        pushed[0] = 0.0
                 quantities = self._without_audio_of_the_stream(ledger, model, quantities)
             if not any(quantities.values()):
                 return self.settle()
@@ -115,22 +162,34 @@ class Meter:
         known = self._model("stt", provider, model)
         price = known.price
         groups = {group_of(meter) for meter in price.rates} if price else {"audio"}
-        meter = "open_seconds" if "open" in groups else "audio_seconds"
+        meter = _meter_of(price)
         with self._lock:
             session = self._session()
             if "token" in groups:  # paid by what the provider reports, not by time
+                if len(self._tokens) < MAX_RUNNING:
+                    self._tokens[key] = session, known, [0.0]
                 return
             self._ledgers.get(session).streamed.add((known.provider, known.name))
-            running = _Running(session, "stt", provider, model, price, meter, self._clock())
+            running = Running(session, "stt", provider, model, price, meter, self._clock())
             if len(self._streams) >= MAX_RUNNING:
                 self.stream_closed(next(iter(self._streams)))
+            running.handle = self._show(
+                "stt_stream",
+                {"job": session, "provider": provider, "model": model},
+                running.opened,
+            )
             self._streams[key] = running
+            self._start_ticking(running)
 
     def stream_audio(self, key: object, seconds: float) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`. Hot: one dictionary look-up."""
         running = self._streams.get(key)
         if running is not None and seconds > 0:
             running.pushed += seconds
+            if running.handle is not None:
+                running.handle.amount(running.pushed)
+        elif key in self._tokens:
+            self._tokens[key][2][0] += seconds
 
     def stream_closed(self, key: object) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
@@ -138,6 +197,14 @@ class Meter:
             running = self._streams.pop(key, None)
             if running is not None:
                 self._accrue(running)
+                if running.handle is not None:
+                    running.handle.end()
+            unreported = self._tokens.pop(key, None)
+            if unreported is not None:
+                session, model, (seconds,) = unreported
+                if seconds > 0:  # the number of tokens is unknown
+                    charge = Charge(unpriced=natural_units({"audio_seconds": seconds}))
+                    self._book(self._ledgers.get(session), "stt", model, charge)
 
     def connection_opened(self, key: object) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
@@ -145,18 +212,24 @@ class Meter:
         with self._lock:
             self.connection_closed(key)
             parts = [
-                _Running(session, c, p, m, self.find(c, p, m), "connection_seconds", now)
+                Running(session, c, p, m, self.find(c, p, m), "connection_seconds", now)
                 for c, p, m in self.connection_parts()
             ]
             self._connections[key] = parts
+            handle = self._show("connection", {"job": session}, now)
             for part in parts:  # a started minute is owed at once
+                part.handle = handle
                 self._accrue(part)
+                self._start_ticking(part)
 
     def connection_closed(self, key: object) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
         with self._lock:
-            for part in self._connections.pop(key, ()):
+            parts = self._connections.pop(key, [])
+            for part in parts:
                 self._accrue(part)
+            if parts and parts[0].handle is not None:
+                parts[0].handle.end()
 
     def settle(self, *, force: bool = False) -> None:
         """Bill what is running up to now.
@@ -211,6 +284,51 @@ class Meter:
         _, provider, model, price = min(found, key=lambda row: row[0])
         return provider, model, price
 
+    def lines_of(self, kind: str, attributes: Mapping[str, str]) -> list[Running]:
+        """The lines of the bill of something that lasts in a job, as its worker prices it.
+
+        Args:
+            kind: ``connection`` or ``stt_stream``.
+            attributes: As its job showed it.
+        """
+        if kind == "connection":
+            return [
+                Running("", c, p, m, self.find(c, p, m), "connection_seconds", 0.0)
+                for c, p, m in self.connection_parts()
+            ]
+        provider, model = attributes.get("provider", ""), attributes.get("model", "")
+        price = self.find("stt", provider, model)
+        return [Running("", "stt", provider, model, price, _meter_of(price), 0.0)]
+
+    def names_of(self, running: Running) -> dict[str, str]:
+        """Provider and model of a line, as metrics carry them."""
+        model = self._model(running.component, running.provider, running.model)
+        return {"provider": model.provider, "model": model.name}
+
+    def waste(self, guard: str) -> None:
+        """From here on this whole session is waste that ``guard`` saw and may not end."""
+        with self._lock:
+            self.settle(force=True)
+            session, ledger = self._session(), self.ledger()
+            if ledger.wasting:
+                return
+            ledger.wasting = guard
+            handle = self._show("waste", {"job": session, "guard": guard}, self._clock())
+            if handle is not None:
+                self._waste[session] = handle
+
+    def waste_over(self, guard: str) -> None:
+        """What ``guard`` saw is over."""
+        with self._lock:
+            ledger = self.ledger()
+            if ledger.wasting != guard:
+                return
+            self.settle(force=True)
+            ledger.wasting = ""
+            handle = self._waste.pop(self._session(), None)
+            if handle is not None:
+                handle.end()
+
     def find(self, component: str, provider: str, model: str) -> Price | None:
         """The price row in force under this meter's plan."""
         return self._model(component, provider, model).price
@@ -230,29 +348,49 @@ class Meter:
                 return {}
             return {meter: q for meter, q in quantities.items() if meter != "audio_seconds"}
         if model.price is not None and "open_seconds" in model.price.rates:
-            # Nobody watches the socket; it was open at least as long as the audio lasted.
+            # The socket itself is not seen; it was open at least as long as the audio lasted.
             return {"open_seconds": quantities.get("audio_seconds", 0), **quantities}
         return quantities
 
-    def _accrue(self, running: _Running) -> None:
+    def _accrue(self, running: Running) -> None:
         ledger = self._ledgers.get(running.session)
         model = self._model(running.component, running.provider, running.model)
-        seconds = running.pushed
-        if running.meter != "audio_seconds":
-            seconds = max(seconds, self._clock() - running.opened, 0.0)
-        if running.price is None:
-            total = natural_units({running.meter: seconds})
-            for unit, quantity in total.items():
-                delta, running.unpriced = quantity - running.unpriced, quantity
-                self._book(ledger, running.component, model, Charge(unpriced={unit: delta}))
-            return
-        amount = running.price.charge({running.meter: exact(seconds)}).amount
+        amount, unpriced = running.come_to(self._clock() - running.opened, running.pushed)
+        counted = running.handle is None
+        for unit, quantity in unpriced.items():
+            left, running.unpriced = quantity - running.unpriced, quantity
+            charge = Charge(unpriced={unit: left})
+            self._book(ledger, running.component, model, charge, counted=counted)
         delta, running.billed = amount - running.billed, amount
-        self._book(ledger, running.component, model, Charge(delta))
+        self._book(ledger, running.component, model, Charge(delta), counted=counted)
 
-    def _book(self, ledger: Ledger, component: str, model: Model, charge: Charge) -> None:
+    def _start_ticking(self, running: Running) -> None:
+        """What no worker counts is counted by a thread, for as long as something lasts."""
+        if self._tick_seconds and running.handle is None and not self._ticking:
+            self._ticking = True
+            threading.Thread(target=self._tick, name="runguard-cost", daemon=True).start()
+
+    def _tick(self) -> None:
+        while True:
+            time.sleep(self._tick_seconds)
+            with self._lock:
+                if not (self._streams or self._connections):
+                    self._ticking = False
+                    return
+                self.settle(force=True)
+
+    def _book(
+        self,
+        ledger: Ledger,
+        component: str,
+        model: Model,
+        charge: Charge,
+        *,
+        counted: bool = True,
+    ) -> None:
         if charge.amount > 0:
             ledger.add(component, charge.amount)
+        if charge.amount > 0 and counted:
             # A counter takes floats; nowhere else does money become one.
             self._recorder.add(
                 "runguard.cost.estimated",
@@ -271,6 +409,8 @@ class Meter:
         for unit, quantity in (charge.unpriced or {}).items():
             if quantity > 0:
                 ledger.add_unpriced(component, unit, quantity)
+                if not counted:
+                    continue
                 self._recorder.add(
                     "runguard.cost.unpriced",
                     float(quantity),
@@ -289,3 +429,10 @@ class Meter:
                 usage.model,
                 dict(usage.quantities),
             )
+
+
+def _meter_of(price: Price | None) -> str:
+    """What a recogniser's stream is billed by."""
+    return (
+        "open_seconds" if price is not None and "open_seconds" in price.rates else "audio_seconds"
+    )

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from html import escape
-from importlib import resources
 from string import Template
 from typing import Final
 
+from runguard_otel import pages
 from runguard_otel.cost.estimate import COMPONENTS, Bill, Estimate, total
 from runguard_otel.cost.scenario import Loop, Stack, Traffic
 
@@ -51,14 +51,11 @@ def page(estimate: Estimate, traffic: Traffic, stack: Stack, loop: Loop, today: 
         loop: Its inputs.
         today: For the age of the prices.
     """
-    template = Template(
-        resources.files("runguard_otel.cost").joinpath("page.html").read_text("utf-8")
-    )
     call_loop = _plus(estimate.call, estimate.call_extra)
     call_guarded = _plus(estimate.call, estimate.call_guarded)
     affected = traffic.calls * loop.share
     factor = total(call_loop) / total(estimate.call) if total(estimate.call) else Decimal(1)
-    return template.substitute(
+    filled = Template(pages.fragment("runguard_otel.cost")).substitute(
         title=escape(TITLES[loop.kind]),
         lead=escape(_lead(traffic, loop)),
         extra=usd(estimate.extra),
@@ -89,6 +86,7 @@ def page(estimate: Estimate, traffic: Traffic, stack: Stack, loop: Loop, today: 
         sources=_sources(estimate, today),
         notes="".join(f"<li>{escape(n)}</li>" for n in estimate.notes),
     )
+    return pages.framed(f"{TITLES[loop.kind]}: what it costs", filled)
 
 
 def _lead(traffic: Traffic, loop: Loop) -> str:
@@ -97,7 +95,7 @@ def _lead(traffic: Traffic, loop: Loop) -> str:
         "reconnect": f"one reconnect every {60 / loop.per_minute:.3g} s for {loop.minutes:f} min",
         "misfire": f"{loop.events:.3g} answers to noise in {loop.minutes:f} min",
         "duplicate": f"{loop.events:f} more agent(s) in the room for {loop.minutes:f} min",
-        "cascade": f"{loop.events:.3g} more speech streams that nobody closes",
+        "cascade": f"{loop.events:.3g} more speech streams that are never closed",
     }[loop.kind]
     return f"{share} % of {traffic.calls:,.0f} calls a month: {what}."
 

@@ -30,7 +30,9 @@ WINDOWS = {  # the defaults of the settings
     GuardName.VAD_MISFIRE: 120.0,
     GuardName.JOB_DISPATCH: 60.0,
     GuardName.TRACK_SUBSCRIBE: 30.0,
+    GuardName.SESSION_OVERRUN: 0.0,
 }
+STT_RECONNECT = "session_overrun:stt_reconnect"
 _ACTED = (Outcome.SUPPRESSED, Outcome.REUSED, Outcome.REFUSED)
 
 
@@ -55,7 +57,7 @@ class PricedRecorder:
     would have stopped.
 
     Args:
-        inner: Gets everything, unchanged but for ``Trip.cost``.
+        inner: Gets everything; only ``Trip.cost`` is added.
         meter: Knows prices and the session's bill.
         windows: How long each guard stays open without another event, in seconds; a trip says it
             itself.
@@ -106,15 +108,17 @@ class PricedRecorder:
             self._inner.internal_error("cost")
         self._inner.trip(trip, context=context)
 
-    def guard_opened(self, guard: str) -> None:
+    def guard_opened(self, guard: str, signature: str = "", mode: str = "") -> None:
         """See :class:`~runguard_otel.core.ports.Recorder`."""
         self._open[str(guard)] = self._open.get(str(guard), 0) + 1
-        self._inner.guard_opened(guard)
+        self._inner.guard_opened(guard, signature, mode)
 
-    def guard_closed(self, guard: str) -> None:
+    def guard_closed(self, guard: str, signature: str = "", mode: str = "") -> None:
         """See :class:`~runguard_otel.core.ports.Recorder`."""
-        self._inner.guard_closed(guard)
+        self._inner.guard_closed(guard, signature, mode)
         name = str(guard)
+        if name == GuardName.SESSION_OVERRUN and signature != STT_RECONNECT:
+            self._meter.waste_over(name)
         self._open[name] = max(0, self._open.get(name, 0) - 1)
         if not self._open[name]:  # the call has no key: only when none is open, all are closed
             self.settle()
@@ -147,6 +151,8 @@ class PricedRecorder:
 
     def _price(self, signature: str, outcome: Outcome, subject: Subject) -> None:
         guard = guard_of(signature)
+        if guard is GuardName.SESSION_OVERRUN:
+            return  # how long it would have gone on is unknown: it saves nothing here
         if guard is GuardName.JOB_DISPATCH:
             self._price_claim(signature, outcome)
             return
@@ -167,11 +173,19 @@ class PricedRecorder:
             self._add(AVOIDED, guard, one_connection(self._meter))
         elif signature == "job_claim:refused":
             # Observed only: the duplicate goes on, so from here on all it costs is waste.
-            self._meter.ledger().wasting = str(guard)
-        elif signature in ("job_claim:acquired", "job_claim:taken_over"):
-            self._meter.ledger().wasting = ""
+            self._meter.waste(str(guard))
+        elif signature in (
+            "job_claim:acquired",
+            "job_claim:taken_over",
+            "job_claim:passed_on",
+        ):
+            self._meter.waste_over(str(guard))
 
     def _tripped(self, trip: Trip) -> None:
+        if trip.guard is GuardName.SESSION_OVERRUN:
+            if trip.signature != STT_RECONNECT:  # the rest: everything from here on is waste
+                self._meter.waste(str(trip.guard))
+            return
         watch, now = self._watches.get((trip.guard, trip.key)), self._clock()
         watch.window = trip.window_seconds
         watch.open_until = now + trip.window_seconds
@@ -225,7 +239,7 @@ class PricedRecorder:
             if stream is not None:
                 rate = stream[2].rates["open_seconds"] / stream[2].per * 60
                 costs["stream_minute"] = f"{rate:.8f}"
-        else:
+        elif trip.guard is not GuardName.SESSION_OVERRUN:  # how much more is unknown
             costs.update(one_connection(self._meter).inputs)
         return costs
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import stat
 import sys
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from runguard_otel.cost.metering import METERS, Rounding
-from runguard_otel.cost.pricebook import Price, PriceBookError
+from runguard_otel.cost.price import Price, PriceBookError
+from runguard_otel.cost.rates import METERS, Rounding
 
 __all__ = ["BUILT_IN", "PriceFile", "read"]
 
@@ -20,6 +21,7 @@ CURRENCY: Final = "USD"  # the unit of runguard.cost.*; one metric cannot add tw
 COMPONENTS: Final = ("transport", "agent", "stt", "llm", "tts")
 PLANS: Final = ("ship", "scale")
 REQUIRED: Final = ("component", "provider", "model", "rates", "source", "date")
+MAX_BYTES: Final = 4_000_000
 KEYS: Final = (*REQUIRED, "plan", "per", "rounding", "max_prompt", "currency", "note")
 
 
@@ -63,6 +65,11 @@ def read(path: Path, origin: str) -> PriceFile:
 
 
 def _parse(path: Path) -> dict[str, Any]:
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):  # reading a pipe or a device would wait for ever
+        raise OSError("not a regular file")
+    if state.st_size > MAX_BYTES:
+        raise OSError(f"larger than {MAX_BYTES:,} bytes, so it is no price file")
     text = path.read_text("utf-8")
     if path == BUILT_IN:
         data: dict[str, Any] = json.loads(text)

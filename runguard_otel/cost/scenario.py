@@ -74,7 +74,7 @@ class Loop:
         minutes: For how long, in one call.
         share: Which share of all calls it happens to, 0 to 1.
         filler_characters: Length of the apology a misfire makes the agent say.
-        open_minutes: For ``cascade``: how long each stream stays open that nobody closes; 180 is
+        open_minutes: For ``cascade``: how long an unclosed stream stays open; 180 is
             when AssemblyAI closes a socket itself.
     """
 

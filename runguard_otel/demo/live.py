@@ -13,13 +13,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from runguard_otel.demo.runs import ACTED, Programme, Run
+from runguard_otel.demo.machine import Machine
+from runguard_otel.demo.runs import ACTED, Plan, Run
+from runguard_otel.demo.scene import PHASES
 from runguard_otel.demo.verdict import explain
 from runguard_otel.demo.wire import Event
 
 __all__ = ["NARROW", "LiveView"]
 
-_ROWS_AROUND = 19  # header, table frame and footer; the rest of the screen is for events
+_ROWS_AROUND = 22  # header, table frame and footer; the rest of the screen is for events
 NARROW = 100
 """Below this many columns, tables do without frames."""
 _STATES = {"waits": "dim", "boots": "yellow", "running": "cyan", "done": "green"}
@@ -29,12 +31,14 @@ class LiveView:
     """Redraws the table of runs and the last events a few times a second.
 
     Args:
-        programme: What is played.
+        plan: What is played.
         console: Where to draw.
+        machine: How fast it is here.
     """
 
-    def __init__(self, programme: Programme, console: Console) -> None:
-        self._programme = programme
+    def __init__(self, plan: Plan, console: Console, machine: Machine | None = None) -> None:
+        self._plan = plan
+        self._machine = machine or Machine()
         self._console = console
         self._lines: deque[Text] = deque(maxlen=80)
 
@@ -56,7 +60,7 @@ class LiveView:
             yield
 
     def _picture(self) -> RenderableType:
-        height = max(4, self._console.size.height - _ROWS_AROUND)
+        height = max(3, self._console.size.height - _ROWS_AROUND)
         lines = self._newest(height)
         return Group(
             Text("runguard-otel demo: every storm twice, same input", style="bold"),
@@ -96,8 +100,8 @@ class LiveView:
         for title in ("LLM calls", "TTS chars", "STT sessions", "joins", "agents", "cost"):
             widest = len("$0.0000") if title == "cost" else max(map(len, title.split()))
             table.add_column(title, justify="right", no_wrap=not narrow, min_width=widest)
-        for storm in self._programme.storms:
-            for run in self._programme.pair(storm):
+        for storm in self._plan.storms:
+            for run in self._plan.pair(storm):
                 table.add_row(*self._row(run), end_section=run.guards and not narrow)
         return table
 
@@ -122,9 +126,13 @@ class LiveView:
         ]
 
     def _footer(self) -> Text:
-        off, on = self._programme.cost(False), self._programme.cost(True)
+        off, on = self._plan.cost(False), self._plan.cost(True)
+        left = self._plan.seconds_left(PHASES, self._machine.side_by_side)
         return Text.assemble(
-            ("running cost  ", "dim"), f"off ${off:.4f}", ("   ", ""), (f"on ${on:.4f}", "green")
+            ("running cost  ", "dim"),
+            f"off ${off:.4f}   ",
+            (f"on ${on:.4f}", "green"),
+            (f"   about {left:.0f} s left   {self._machine.words()}", "dim"),
         )
 
     @staticmethod

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runguard_otel.demo.runs import Programme, Run
+from runguard_otel.demo.runs import Plan, Run
+from runguard_otel.demo.scene import PHASES
 from runguard_otel.demo.verdict import explain
 from runguard_otel.demo.wire import Event
 
@@ -17,12 +18,16 @@ class PlainView:
     """Writes a line per event; with guards off only the beginning and the end.
 
     Args:
-        programme: What is played.
+        plan: What is played.
         write: Takes one line.
+        side_by_side: How many runs play at a time.
     """
 
-    def __init__(self, programme: Programme, write: Callable[[str], None] = print) -> None:
-        self._programme = programme
+    def __init__(
+        self, plan: Plan, write: Callable[[str], None] = print, side_by_side: int = 6
+    ) -> None:
+        self._plan = plan
+        self._side_by_side = side_by_side
         self._write = write
 
     def __call__(self, run: Run, event: Event) -> None:
@@ -39,9 +44,7 @@ class PlainView:
         if event.kind == "trip":
             return f"TRIP {event.data['guard']}: {explain(run.trips[-1])}"
         if event.kind == "done":
-            off, on = self._programme.cost(False), self._programme.cost(True)
-            return (
-                f"ends after {event.at:.1f} s, ${run.used.cost:.4f}; "
-                f"so far off ${off:.4f}, on ${on:.4f}"
-            )
+            left = self._plan.seconds_left(PHASES, self._side_by_side)
+            then = f"; about {left:.0f} s left" if left else ""
+            return f"ends after {event.at:.1f} s, ${run.used.cost:.4f}{then}"
         return f"  {event.text}" if event.kind == "input" else event.text

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from runguard_otel.demo.scene import Storm
 from runguard_otel.demo.usage import Used
 from runguard_otel.demo.wire import Event
 
-__all__ = ["Programme", "Run"]
+__all__ = ["Plan", "Run"]
 
 ACTED = ("suppressed", "refused", "reused")
 
@@ -23,12 +25,15 @@ class Run:
         storm: Which storm.
         guards: Whether the guards are on.
         state: ``waits``, ``boots``, ``running``, ``done`` or ``failed``.
+        error: Why it failed, in one line.
+        log: Where its log was kept, if it failed.
     """
 
     storm: Storm
     guards: bool
     state: str = "waits"
     error: str = ""
+    log: Path | None = None
     events: list[Event] = field(default_factory=list)
     trips: list[dict[str, Any]] = field(default_factory=list)
     curve: list[tuple[float, Used]] = field(default_factory=list)
@@ -51,6 +56,11 @@ class Run:
     def finished(self) -> bool:
         """Whether it came to its end."""
         return self.state == "done"
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.state in ("done", "failed")
 
     def feed(self, event: Event) -> Event:
         """Take in one event; returns it with its time counted from the storm's beginning."""
@@ -85,7 +95,7 @@ class Run:
         return counts
 
 
-class Programme:
+class Plan:
     """All runs, in the order of the storms.
 
     Args:
@@ -100,6 +110,25 @@ class Programme:
         """The runs of a storm without and with guards."""
         off, on = (run for run in self.runs if run.storm is storm)
         return off, on
+
+    @property
+    def whole(self) -> bool:
+        """Whether every run came to its end: only then do sums say anything."""
+        return all(run.finished and not run.error for run in self.runs)
+
+    def seconds_left(self, phases: Sequence[Sequence[str]], side_by_side: int = 6) -> float:
+        """About how long it will still take, by what each storm takes on an idle machine.
+
+        Args:
+            phases: What is played one after the other.
+            side_by_side: How many runs play at a time.
+        """
+        left = 0.0
+        for phase in phases:
+            runs = [run for run in self.runs if run.storm.name in phase and not run.over]
+            rest = sorted((max(1.0, run.storm.seconds - run.seconds) for run in runs), reverse=True)
+            left += sum(rest[::side_by_side])  # each group takes as long as its longest
+        return left
 
     def cost(self, guards: bool) -> Decimal:
         """USD of all runs without, or with, guards so far."""

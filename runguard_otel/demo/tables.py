@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from runguard_otel.demo.runs import Programme, Run
+from runguard_otel.demo.runs import Plan, Run
 from runguard_otel.demo.usage import Used, price_notes
 from runguard_otel.demo.verdict import Verdict, explain
 
@@ -27,20 +27,20 @@ METERS: tuple[tuple[str, Callable[[Used], float]], ...] = (
 )
 
 
-def ending(programme: Programme, judged: list[Verdict], *, narrow: bool = False) -> RenderableType:
+def ending(plan: Plan, judged: list[Verdict], *, narrow: bool = False) -> RenderableType:
     """The table, a sentence per trip, and the verdicts.
 
     Args:
-        programme: What was played.
+        plan: What was played.
         judged: The verdicts, in the order of the storms.
         narrow: For less than a hundred columns.
     """
     return Group(
         Text(),
-        _table(programme, narrow),
+        _table(plan, narrow),
         Text(),
-        *_sentences(programme, judged),
-        _verdict(programme, judged),
+        *_sentences(plan, judged),
+        _verdict(plan, judged),
         Text(),
         Text("Rough cost at list prices of what a team would use in place of the stand-ins:"),
         *(Text(f"  {note}", style="dim") for note in price_notes()),
@@ -52,7 +52,7 @@ def shown(value: float) -> str:
     return f"{value:.0f}" if value else "-"
 
 
-def as_data(programme: Programme, judged: list[Verdict]) -> dict[str, object]:
+def as_data(plan: Plan, judged: list[Verdict]) -> dict[str, object]:
     """The same as plain data, for ``--json``."""
     return {
         "ok": all(verdict.ok for verdict in judged),
@@ -62,15 +62,14 @@ def as_data(programme: Programme, judged: list[Verdict]) -> dict[str, object]:
                 "guard": str(verdict.storm.guard),
                 "ok": verdict.ok,
                 "problems": list(verdict.problems),
-                "trips": programme.pair(verdict.storm)[1].trips,
+                "trips": plan.pair(verdict.storm)[1].trips,
                 **{
-                    "on" if run.guards else "off": _figures(run)
-                    for run in programme.pair(verdict.storm)
+                    "on" if run.guards else "off": _figures(run) for run in plan.pair(verdict.storm)
                 },
             }
             for verdict in judged
         ],
-        "cost_usd": {"off": str(programme.cost(False)), "on": str(programme.cost(True))},
+        "cost_usd": {"off": str(plan.cost(False)), "on": str(plan.cost(True))},
         "prices": price_notes(),
     }
 
@@ -87,7 +86,7 @@ def _figures(run: Run) -> dict[str, object]:
     }
 
 
-def _table(programme: Programme, narrow: bool) -> Table:
+def _table(plan: Plan, narrow: bool) -> Table:
     table = Table(
         title="Same input, guards off and on",
         title_style="bold",
@@ -101,8 +100,8 @@ def _table(programme: Programme, narrow: bool) -> Table:
     for title, _ in METERS:
         table.add_column(title, justify="right", min_width=max(map(len, title.split())))
     table.add_column("rough cost", justify="right", no_wrap=True)
-    for storm in programme.storms:
-        off, on = programme.pair(storm)
+    for storm in plan.storms:
+        off, on = plan.pair(storm)
         for run in (off, on):
             table.add_row(
                 "" if run.guards else storm.name,
@@ -111,7 +110,9 @@ def _table(programme: Programme, narrow: bool) -> Table:
                 _cost(run.used.cost, off.used.cost if run.guards and not narrow else None),
                 end_section=run.guards,
             )
-    off_cost, on_cost = programme.cost(False), programme.cost(True)
+    if not plan.whole:  # sums of what happened to be played compare nothing
+        return table
+    off_cost, on_cost = plan.cost(False), plan.cost(True)
     table.add_row("all", "off", *("" for _ in METERS), _cost(off_cost, None))
     table.add_row(
         "",
@@ -128,21 +129,23 @@ def _cost(cost: Decimal, compared: Decimal | None) -> str:
     return f"${cost:.4f} ({(cost - compared) / compared * 100:+.0f}%)"
 
 
-def _verdict(programme: Programme, judged: list[Verdict]) -> Text:
-    off, on = programme.cost(False), programme.cost(True)
-    tripped = sum(any(programme.pair(v.storm)[1].trips) for v in judged)
+def _verdict(plan: Plan, judged: list[Verdict]) -> Text:
+    off, on = plan.cost(False), plan.cost(True)
+    tripped = sum(any(plan.pair(v.storm)[1].trips) for v in judged)
     guards = f"{tripped} of {len(judged)} guards tripped"
     if all(verdict.ok for verdict in judged):
         less = f"${off:.4f} without guards, ${on:.4f} with them"
         return Text(f"OK: {guards}, every run with guards used less: {less}.", style="bold green")
     failed = ", ".join(verdict.storm.name for verdict in judged if not verdict.ok)
+    if not plan.whole:
+        return Text(f"NOT OK: not all runs came to their end: {failed}.", style="bold red")
     return Text(f"NOT OK: {guards}; see the problems of {failed}.", style="bold red")
 
 
-def _sentences(programme: Programme, judged: list[Verdict]) -> list[RenderableType]:
+def _sentences(plan: Plan, judged: list[Verdict]) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for verdict in judged:
-        on = programme.pair(verdict.storm)[1]
+        on = plan.pair(verdict.storm)[1]
         lines.append(Text(verdict.storm.title, style="bold"))
         said = [
             Text(f"{trip['guard']} tripped after {trip['at']:.1f} s: {explain(trip)}")

@@ -8,7 +8,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from runguard_otel.cost.pricebook import Price, PriceBook
+from runguard_otel.cost.price import Price
+from runguard_otel.cost.pricebook import PriceBook
 
 __all__ = ["PRICED_AS", "Used", "price_notes"]
 
@@ -29,7 +30,7 @@ PRICED_AS: Final[Mapping[str, tuple[str, str]]] = {
     "llm": ("openai", "gpt-4.1-mini"),
     "tts": ("cartesia", "sonic-3"),
 }
-"""The providers on stage are stand-ins and cost nothing; these are what a team would pay."""
+"""The demonstration's providers are stand-ins and cost nothing; a team would pay these."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Used:
         stt_sessions: Recogniser streams opened.
         stt_seconds: How long they were open, in seconds, all together.
         connections: Times an agent joined the room; each is billed from one minute up.
+        further_minutes: Minutes that these connections began after their first.
         jobs: Agents in the room at once, at the most.
     """
 
@@ -54,6 +56,7 @@ class Used:
     stt_sessions: int = 0
     stt_seconds: float = 0.0
     connections: int = 0
+    further_minutes: int = 0
     jobs: int = 1
 
     @classmethod
@@ -72,11 +75,12 @@ class Used:
     def costs(self) -> dict[str, Decimal]:
         """USD by component, at list prices.
 
-        A storm on stage lasts less than a minute, so every connection is one started minute.
+        Every connection is one started minute at least.
         """
+        started = self.connections + self.further_minutes
         used: dict[str, list[dict[str, float]]] = {
-            "transport": [{"connection_seconds": 1}] * self.connections,
-            "agent": [{"connection_seconds": 1}] * self.connections,
+            "transport": [{"connection_seconds": 1}] * started,
+            "agent": [{"connection_seconds": 1}] * started,
             "stt": [{"open_seconds": self.stt_seconds}],
             "llm": [
                 {"input_tokens": self.llm_input_tokens, "output_tokens": self.llm_output_tokens}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from runguard_otel.core.guards.overrun import AGENT_ALONE
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Mode
-from runguard_otel.demo.runs import Programme, Run
+from runguard_otel.demo.runs import Plan, Run
 from runguard_otel.demo.scene import Storm
 
 __all__ = ["Verdict", "explain", "judge", "verdicts"]
@@ -19,6 +20,7 @@ _COUNTED: Final = {
     "stt_sessions": "STT sessions",
     "stt_seconds": "STT seconds",
     "connections": "joins",
+    "further_minutes": "minutes in the room",
     "jobs": "agents in the room",
 }
 _SLACK: Final = {"stt_seconds": 2.0}
@@ -34,6 +36,7 @@ _DID: Final = {
     "mute_while_speaking": "the microphone was closed while the agent spoke",
     "refuse_job": "the second job was refused before it cost anything",
     "reuse_stream": "all of them shared one recogniser stream",
+    "fail_stream": "the stream failed, as its provider could have made it",
 }
 
 
@@ -55,14 +58,18 @@ class Verdict:
         return not self.problems
 
 
-def verdicts(programme: Programme) -> list[Verdict]:
+def verdicts(plan: Plan) -> list[Verdict]:
     """One verdict per storm."""
-    return [judge(storm, *programme.pair(storm)) for storm in programme.storms]
+    return [judge(storm, *plan.pair(storm)) for storm in plan.storms]
 
 
 def judge(storm: Storm, off: Run, on: Run) -> Verdict:
     """Compare the run without guards with the run with them."""
-    problems = [f"the run with guards {_word(r)} {r.error}" for r in (off, on) if r.error]
+    problems = [
+        f"the run with guards {_word(r)} {r.error}" + (f" (log: {r.log})" if r.log else "")
+        for r in (off, on)
+        if r.error
+    ]
     if problems or not (off.finished and on.finished):
         return Verdict(storm, tuple(problems or ["it was not played to the end"]))
     own = [trip for trip in on.trips if trip["guard"] == str(storm.guard)]
@@ -85,6 +92,8 @@ def explain(trip: dict[str, Any]) -> str:
     """A trip in one sentence: what was seen, in which time, and what was done."""
     if trip["guard"] == GuardName.JOB_DISPATCH:
         return f"a second job for a room whose agent is alive and well: {_done(trip)}."
+    if trip["signature"] == AGENT_ALONE:
+        return f"the agent had been alone for {trip['window_seconds']:g} s: it was made to leave."
     seen: dict[str, int] = {}
     for signature, _, detail in trip["evidence"]:
         kind = signature.partition(":")[2] or signature

@@ -1,4 +1,4 @@
-"""What a storm tells the audience: one JSON object per line, appended to a file.
+"""What a storm reports: one JSON object per line, appended to a file.
 
 A storm runs in a process of its own, so that what one does to ``livekit`` cannot disturb another;
 one of them starts more processes. All of a run append to one file. Without one (a storm started by
@@ -18,7 +18,7 @@ from runguard_otel.demo.usage import Used
 
 __all__ = ["EVENTS_FILE", "Event", "Report"]
 
-EVENTS_FILE = "RUNGUARD_STAGE_EVENTS"
+EVENTS_FILE = "STAGE_EVENTS"
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
+from runguard_otel import pages
 from runguard_otel.preview.boards import Fetched
 from runguard_otel.preview.panels import Shown, Span
 
@@ -38,8 +38,8 @@ def page(found: Sequence[Fetched], span: Span, source: str) -> str:
     }
     # "</" would end the script element that carries the data.
     text = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
-    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return template.replace("/*DATA*/null", text)
+    filled = pages.fragment("runguard_otel.preview").replace("/*DATA*/null", text)
+    return pages.framed("Runguard preview", filled)
 
 
 def _board(found: Fetched) -> dict[str, Any]:
@@ -86,9 +86,20 @@ def _panel(shown: Shown) -> dict[str, Any]:
         out |= {
             "bars": custom["drawStyle"] == "bars",
             "stacked": custom["stacking"]["mode"] == "normal",
-            "colors": _properties(panel, "color", "fixedColor"),
+            "colors": _colors(shown),
         }
     return out | {"series": [[name, [_short(v) for v in points]] for name, points in shown.series]}
+
+
+def _colors(shown: Shown) -> dict[str, str]:
+    """Series whose name an override matches, with the colour it gives them."""
+    found = _properties(shown.panel, "color", "fixedColor").items()
+    return {
+        name: color
+        for name, _ in shown.series
+        for pattern, color in found
+        if re.fullmatch(pattern, name)
+    }
 
 
 def _columns(shown: Shown) -> list[dict[str, Any]]:

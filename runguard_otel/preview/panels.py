@@ -130,6 +130,16 @@ def _table(out: Shown, answers: list[tuple[Mapping[str, Any], list[Sample]]]) ->
     units = _units(out.panel)
     out.columns = [(names[f], units(names[f])) for f in fields]
     out.rows = [[row.get(f) for f in fields] for row in merged.values()]
+    for order_by in reversed(out.panel["options"].get("sortBy", [])):
+        place = [title for title, _ in out.columns].index(order_by["displayName"])
+        out.rows.sort(key=lambda row: _rank(row[place]), reverse=order_by["desc"])
+
+
+def _rank(cell: str | float | None) -> tuple[float, str]:
+    """Text after numbers, nothing at the end."""
+    if cell is None:
+        return (-math.inf, "")
+    return (0.0, cell) if isinstance(cell, str) else (cell, "")
 
 
 def _units(panel: Mapping[str, Any]) -> Callable[[str], str]:

@@ -80,19 +80,21 @@ class Prometheus:
             raise QueryError(f"{self.url} is not an http address")
         try:
             with urllib.request.urlopen(url, timeout=self.timeout) as answer:
-                body = json.load(answer)
+                return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            raise QueryError(f"{arguments.get('query', path)}: {_reason(error)}") from error
-        except (OSError, ValueError) as error:
+            if reason := _reason(error):
+                raise QueryError(f"{arguments.get('query', path)}: {reason}") from error
             raise QueryError(f"{self.url} does not answer as a Prometheus: {error}") from error
-        return body["data"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise QueryError(f"{self.url} does not answer as a Prometheus: {error}") from error
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
+    """What a Prometheus does not like; ``""`` where none answered."""
     try:
         return str(json.load(error)["error"])
-    except (ValueError, KeyError):
-        return f"HTTP {error.code}"
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _sample(row: dict[str, Any], values: list[Any]) -> Sample:

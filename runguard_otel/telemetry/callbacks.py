@@ -65,7 +65,7 @@ class Callbacks:
         while self._waiting.unfinished_tasks:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.005)
+            time.sleep(0.005)  # the queue's own join() has no bound
         return True
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ def _run(waiting: _Waiting) -> None:
 async def _call_async(callback: TripCallback, trip: Trip) -> None:
     try:
         await callback(trip)
-    except Exception:
+    except Exception:  # the user's own code
         logger.warning("on_trip callback %r failed", callback, exc_info=True)
 
 
@@ -113,7 +113,7 @@ def _call(callback: TripCallback, trip: Trip) -> None:
         result = callback(trip)
         if inspect.isawaitable(result):
             asyncio.run(_wait(result))
-    except Exception:
+    except Exception:  # the user's own code
         logger.warning("on_trip callback %r failed", callback, exc_info=True)
 
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from runguard_otel.telemetry.catalogue import ATTRIBUTES, METRICS
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import ExemplarFilter, MeterProvider
-    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-__all__ = ["metric_exporters", "meter_provider", "resource", "tracer_provider"]
+    from runguard_otel.telemetry.delivery import WatchedMetricExporter
+
+__all__ = [
+    "DEFAULT_PORT",
+    "destination",
+    "metric_exporters",
+    "meter_provider",
+    "owner",
+    "refusal",
+    "resource",
+    "scrape_address",
+    "serves_metrics",
+    "tracer_provider",
+]
 
 logger = logging.getLogger("runguard_otel")
 
 _DEFAULT_INTERVAL_MS = 15_000  # as often as a scrape, so that alerts need no longer for OTLP
+DEFAULT_PORT = 9464  # OpenTelemetry's for Prometheus
 _INSTANCE = str(uuid.uuid4())
 _PID = os.getpid()
 
@@ -46,6 +62,23 @@ def nothing_configured() -> bool:
     return not metric_exporters() and not os.environ.get("OTEL_METRICS_EXPORTER", "").strip()
 
 
+def serves_metrics(metrics_port: int | None) -> bool:
+    """Whether a worker serves ``/metrics``.
+
+    Args:
+        metrics_port: The setting; 0 never serves, a number does beside other exporters as well.
+    """
+    wanted = "prometheus" in metric_exporters() or nothing_configured()
+    return metrics_port != 0 and (wanted or bool(metrics_port))
+
+
+def scrape_address(metrics_port: int | None) -> tuple[str, int]:
+    """Host and port of ``/metrics``; a worker that finds the port taken has a later one."""
+    said = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "")
+    port = int(said) if said.isdigit() and int(said) < 65536 else DEFAULT_PORT
+    return os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "127.0.0.1", metrics_port or port
+
+
 def resource() -> Resource:
     """Who exports: the standard variables, plus an instance id that no other process has.
 
@@ -60,6 +93,12 @@ def resource() -> Resource:
     if str(found.attributes.get("service.name", "")).startswith("unknown_service"):
         missing["service.name"] = "livekit-agents"
     return found.merge(Resource(missing)) if missing else found
+
+
+def owner() -> tuple[str, str]:
+    """Whose worker it is: service and cluster, the latter empty if nothing names it."""
+    attributes = resource().attributes
+    return str(attributes["service.name"]), str(attributes.get("k8s.cluster.name", ""))
 
 
 def _instance_id() -> str:
@@ -103,11 +142,18 @@ def _exemplar_filter() -> ExemplarFilter | None:
     return TraceBasedExemplarFilter()
 
 
-def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
-    """Periodic readers for ``otlp`` and ``console``; always cumulative."""
+def push_readers(
+    exporters: Iterable[str],
+    refused: Callable[[WatchedMetricExporter], str] = lambda exporter: "",
+) -> list[MetricReader]:
+    """Periodic readers for ``otlp`` and ``console``; always cumulative.
+
+    Args:
+        exporters: From :func:`metric_exporters`.
+        refused: Called once if OTLP refuses again and again; returns what is done about it.
+    """
     from opentelemetry.sdk.metrics.export import (
         ConsoleMetricExporter,
-        MetricExporter,
         PeriodicExportingMetricReader,
     )
 
@@ -116,7 +162,7 @@ def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
         exporter: MetricExporter | None = None
         try:
             if name == "otlp":
-                exporter = _otlp("metrics", preferred_temporality=cumulative())
+                exporter = _watched(_otlp("metrics", preferred_temporality=cumulative()), refused)
             elif name == "console":
                 exporter = ConsoleMetricExporter(preferred_temporality=cumulative())
             else:
@@ -129,9 +175,17 @@ def push_readers(exporters: Iterable[str]) -> list[MetricReader]:
             )
         except (ImportError, ValueError) as error:
             logger.warning("no %s export of metrics: %s%s", name, error, _check("METRIC"))
-            if exporter is not None:  # the reader was refused: nobody else closes its channel
+            if exporter is not None:  # the reader was refused: no one else closes its channel
                 exporter.shutdown()
     return readers
+
+
+def _watched(
+    inner: MetricExporter, refused: Callable[[WatchedMetricExporter], str]
+) -> WatchedMetricExporter:
+    from runguard_otel.telemetry.delivery import WatchedMetricExporter
+
+    return WatchedMetricExporter(inner, destination("metrics"), refused)
 
 
 def cumulative() -> dict[type, Any]:
@@ -153,13 +207,15 @@ def cumulative() -> dict[type, Any]:
 
 
 def tracer_provider() -> TracerProvider:
-    """Our own provider of spans, for a process where nobody else has one."""
+    """Our own provider of spans, for a process that has no other."""
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
     from opentelemetry.sdk.trace.export import (
         BatchSpanProcessor,
         ConsoleSpanExporter,
         SimpleSpanProcessor,
     )
+
+    from runguard_otel.telemetry.delivery import LateSpanExporter
 
     try:
         provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
@@ -171,14 +227,69 @@ def tracer_provider() -> TracerProvider:
     for name in (n.strip() for n in names.split(",")):
         if name == "otlp":
             try:
-                provider.add_span_processor(BatchSpanProcessor(_otlp("traces")))
-            except (ImportError, ValueError) as error:
-                logger.warning("no OTLP export of spans: %s%s", error, _check("BSP"))
+                exporter = LateSpanExporter(
+                    lambda: _otlp("traces"), destination("traces"), _no_spans
+                )
+                provider.add_span_processor(BatchSpanProcessor(exporter))
+            except ValueError as error:
+                _no_spans(error)
         elif name == "console":
             provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
         else:
             logger.warning("OTEL_TRACES_EXPORTER=%s is not known to runguard-otel", name)
     return provider
+
+
+def load_span_exporter() -> None:
+    """Import what exporting spans needs, where the environment asks for it: ahead of a call.
+
+    In a thread beside the call's loop it would still hold that loop, library by library.
+    """
+    names = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
+    if "otlp" in names.split(","):
+        with contextlib.suppress(ImportError, ValueError):  # said when the exporter is built
+            _exporter_class("traces")
+
+
+def destination(signal: str) -> str:
+    """Where ``metrics`` or ``traces`` go by OTLP, in words that show no secret."""
+    own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    url = own or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or "localhost"
+    scheme, mark, rest = url.partition("://")
+    host = (rest if mark else scheme).partition("/")[0].rpartition("@")[2]
+    return f"OTLP to {scheme}://{host}" if mark else f"OTLP to {host}"
+
+
+def refusal(signal: str) -> str:
+    """Why the backend does not take ``metrics`` or ``traces``; empty if it does.
+
+    Sends an export with nothing in it, and waits for at most two seconds.
+    """
+    from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    said: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    loud = logging.getLogger("opentelemetry.exporter")
+    propagate, loud.propagate = loud.propagate, False
+    loud.addHandler(listener)
+    try:
+        exporter = _otlp(signal, timeout=2)
+        nothing: Any = MetricsData([]) if signal == "metrics" else []
+        result = exporter.export(nothing)
+        exporter.shutdown()
+    except (ImportError, ValueError) as error:
+        return str(error)
+    finally:
+        loud.removeHandler(listener)
+        loud.propagate = propagate
+    taken = result in (MetricExportResult.SUCCESS, SpanExportResult.SUCCESS)
+    return "" if taken else (said[-1] if said else "no answer")
+
+
+def _no_spans(error: Exception) -> None:
+    logger.warning("no OTLP export of spans: %s%s", error, _check("BSP"))
 
 
 def _check(family: str) -> str:
@@ -207,6 +318,10 @@ def _otlp(signal: str, **arguments: Any) -> Any:
 
 
 def _exporter(signal: str, **arguments: Any) -> Any:
+    return _exporter_class(signal)(**arguments)
+
+
+def _exporter_class(signal: str) -> Any:
     protocol = (
         os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
         or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -214,22 +329,10 @@ def _exporter(signal: str, **arguments: Any) -> Any:
     )
     if protocol not in ("grpc", "http/protobuf"):
         raise ValueError(f"OTLP protocol {protocol!r} is not known (grpc, http/protobuf)")
-    if protocol == "http/protobuf":
-        if signal == "metrics":
-            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-            return OTLPMetricExporter(**arguments)
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-        return OTLPSpanExporter(**arguments)
-    if signal == "metrics":
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
-            OTLPMetricExporter as GrpcMetricExporter,
-        )
-
-        return GrpcMetricExporter(**arguments)
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
-        OTLPSpanExporter as GrpcSpanExporter,
-    )
-
-    return GrpcSpanExporter(**arguments)
+    way = "http" if protocol == "http/protobuf" else "grpc"
+    kind, name = {
+        "metrics": ("metric_exporter", "OTLPMetricExporter"),
+        "traces": ("trace_exporter", "OTLPSpanExporter"),
+    }[signal]
+    module = importlib.import_module(f"opentelemetry.exporter.otlp.proto.{way}.{kind}")
+    return getattr(module, name)

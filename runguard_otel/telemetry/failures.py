@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar, cast
 
 __all__ = ["Failures", "quiet"]
@@ -39,6 +40,14 @@ class Failures:
             kind.__name__ if kind else "no exception",
             "".join(traceback.format_tb(trace)),
         )
+
+    @contextlib.contextmanager
+    def logged(self, where: str) -> Iterator[None]:
+        """What fails in this block is logged, and goes no further."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - that is what it is for
+            self.log(where)
 
 
 class _HasFailures(Protocol):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from runguard_otel.core.ports import AttributeValue
 from runguard_otel.core.verdict import Trip
 from runguard_otel.telemetry.privacy import Privacy
+from runguard_otel.telemetry.providers import version
 from runguard_otel.telemetry.spans import trip_attributes
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class TripLog:
             attributes=fields,
             context=cast("Context | None", context),
         )
-        provider.get_logger("runguard_otel").emit(record)
+        provider.get_logger("runguard_otel", version()).emit(record)
 
 
 def _proxy_type() -> type:

@@ -6,6 +6,8 @@ tracer provider would collect every other library's spans.
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import logging
 import os
 import sys
@@ -21,6 +23,15 @@ __all__ = ["TracerSource", "sdk_disabled", "traces_wanted"]
 logger = logging.getLogger("runguard_otel")
 
 _NAME = "runguard_otel"
+
+
+@functools.lru_cache
+def version() -> str:
+    """Our version, for the scope of spans and log records."""
+    try:
+        return importlib.metadata.version("runguard-otel-core")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return ""
 
 
 def sdk_disabled() -> bool:
@@ -60,13 +71,13 @@ class TracerSource:
         self._off = sdk_disabled()
 
     def __call__(self) -> Tracer | None:
-        """The tracer to use now; ``None`` when nobody collects spans."""
+        """The tracer to use now; ``None`` when no one collects spans."""
         provider = self.provider()
         if provider is None:
             return None
         last = self._last
         if last is None or last[0] is not provider:
-            last = self._last = (provider, provider.get_tracer(_NAME))
+            last = self._last = (provider, provider.get_tracer(_NAME, version()))
         return last[1]
 
     def provider(self) -> Any | None:
@@ -84,6 +95,29 @@ class TracerSource:
                 if self._own is None:
                     self._own = self._build()
         return self._own
+
+    def load(self) -> None:
+        """Import what our own provider would need here; opens nothing."""
+        if self._explicit is None and traces_wanted() and not self._off:
+            from runguard_otel.telemetry.export import load_span_exporter
+
+            load_span_exporter()
+
+    def destination(self) -> str:
+        """Where spans go, in words; empty if there are none."""
+        if self._off:
+            return ""
+        if self._explicit is not None:
+            return "spans into your tracer provider"
+        if host_provider() is not None:
+            return "spans into LiveKit's or the global tracer provider"
+        if not traces_wanted():
+            return ""
+        if "otlp" in (os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"):
+            from runguard_otel.telemetry.export import destination
+
+            return f"spans by {destination('traces')}"
+        return f"spans by {os.environ['OTEL_TRACES_EXPORTER'].strip()}"
 
     def close(self, timeout: float) -> None:
         """Shut our own provider down, if there is one, within about ``timeout`` seconds."""

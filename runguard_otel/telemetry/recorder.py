@@ -1,4 +1,4 @@
-"""The recorder adapters report to: one event becomes a span, a count and a line of the tally."""
+"""The recorder adapters report to: one event becomes a span and a count."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from runguard_otel.core.ports import AttributeValue
 from runguard_otel.core.verdict import Outcome, Subject, Trip
 from runguard_otel.telemetry.callbacks import Callbacks
 from runguard_otel.telemetry.catalogue import METRICS
+from runguard_otel.telemetry.counts import Counts
 from runguard_otel.telemetry.failures import Failures, quiet
 from runguard_otel.telemetry.logs import TripLog
-from runguard_otel.telemetry.sink import Sink
 from runguard_otel.telemetry.spans import Spans
-from runguard_otel.telemetry.tally import Tally
 
 __all__ = ["Recorder"]
 
@@ -21,7 +20,7 @@ class Recorder:
     """Implements ``core.ports.Recorder``. No method raises, blocks or does I/O in the caller.
 
     Args:
-        sink: Takes the measurements.
+        counts: Takes the measurements.
         spans: Makes the spans.
         log: Says trips.
         callbacks: Told of trips.
@@ -31,21 +30,21 @@ class Recorder:
 
     def __init__(
         self,
-        sink: Sink,
+        counts: Counts,
         spans: Spans,
         log: TripLog,
         callbacks: Callbacks,
         agent_name: Callable[[], str],
         on_refused: Callable[[str], None] = lambda job_id: None,
     ) -> None:
-        self._sink = sink
+        self.counts = counts
+        self._given = counts.given
         self._spans = spans
         self._log = log
         self._callbacks = callbacks
         self._agent_name = agent_name
         self._on_refused = on_refused
         self.failures = Failures()
-        self.tally = Tally()
 
     @quiet
     def event(
@@ -84,27 +83,35 @@ class Recorder:
             spanned = self._spans.trip(trip, agent, context)
         finally:
             self._count("runguard.trips", 1, labels, spanned)
-            self.tally.trip(trip)
+            self.counts.trip(trip)
             self._callbacks.fire(trip)
+        self.counts.sink.hurry()
         self._log.trip(trip, agent, spanned)
 
-    def guard_opened(self, guard: str) -> None:
+    def guard_opened(self, guard: str, signature: str = "", mode: str = "") -> None:
         """``runguard.guards.open`` goes up."""
-        self.add("runguard.guards.open", 1, guard=str(guard))
+        by = {"guard": str(guard), "signature": signature, "mode": str(mode)}
+        self.add("runguard.guards.open", 1, **by)
 
-    def guard_closed(self, guard: str) -> None:
+    def guard_closed(self, guard: str, signature: str = "", mode: str = "") -> None:
         """``runguard.guards.open`` goes down."""
-        self.add("runguard.guards.open", -1, guard=str(guard))
+        by = {"guard": str(guard), "signature": signature, "mode": str(mode)}
+        self.add("runguard.guards.open", -1, **by)
 
-    @quiet
     def add(self, metric: str, amount: float = 1, /, **attributes: str) -> None:
         """Add to a counter or up-down counter of the catalogue."""
-        self._count(metric, amount, self._with_agent(metric, attributes), None)
+        try:
+            series = self._given.get((metric, *attributes.items()))
+            if series is not None:
+                series.put(amount, None)
+            else:
+                self._count(metric, amount, self._with_agent(metric, attributes), None)
+        except Exception:  # noqa: BLE001 - as `quiet`, without a call more: it is the hottest here
+            self.failures.log("Recorder.add")
+            self.count_failure("Recorder.add")
 
-    @quiet
-    def observe(self, metric: str, value: float, /, **attributes: str) -> None:
-        """Record one value of a histogram of the catalogue."""
-        self._count(metric, value, self._with_agent(metric, attributes), None)
+    observe = add
+    """Record one value of a histogram of the catalogue: its row says what a number means."""
 
     @quiet
     def internal_error(self, where: str) -> None:
@@ -129,5 +136,4 @@ class Recorder:
     def _count(
         self, metric: str, amount: float, attributes: dict[str, str], context: object | None
     ) -> None:
-        self.tally.add(metric, amount, attributes)
-        self._sink.add(metric, amount, attributes, context)
+        self.counts.add(metric, amount, attributes, context)

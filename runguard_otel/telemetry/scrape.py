@@ -8,12 +8,16 @@ a collector makes of OTLP.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import selectors
+import socket
+import sys
 import threading
-from collections.abc import Iterable
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+import time
+from collections.abc import Callable, Iterable
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, Final
 
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
@@ -21,23 +25,29 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     NumberDataPoint,
 )
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, MetricsHandler
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from runguard_otel.telemetry.catalogue import METRICS, Kind, Metric, prometheus_name
 from runguard_otel.telemetry.export import cumulative
+from runguard_otel.telemetry.failures import Failures
 
-__all__ = ["Endpoint", "ScrapeReader"]
+__all__ = ["Endpoint", "Points", "ScrapeReader", "registry"]
 
 logger = logging.getLogger("runguard_otel")
 
+CLIENT_SECONDS: Final = 5.0
+MOST_CLIENTS: Final = 64
 _TRIES = 20
 # What rules and dashboards group by. A scrape adds such labels only when its configuration says so,
 # and without them two services on one Prometheus would share their incidents. A target label of the
 # same name still wins: Prometheus then keeps ours as exported_service_name (honor_labels off).
 _OWNER = {"service_name": "service.name", "cluster": "k8s.cluster.name"}
+
+
+Points = Callable[[], "MetricsData | None"]
 
 
 class ScrapeReader(MetricReader):
@@ -47,8 +57,6 @@ class ScrapeReader(MetricReader):
         super().__init__(preferred_temporality=cumulative())
         self._data: MetricsData | None = None
         self._one_at_a_time = threading.Lock()
-        self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(_Families(self))
 
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
@@ -66,12 +74,23 @@ class ScrapeReader(MetricReader):
             return data
 
 
+def registry(data: Points) -> CollectorRegistry:
+    """What ``prometheus_client`` renders.
+
+    Args:
+        data: Asked at each scrape for the points.
+    """
+    made = CollectorRegistry(auto_describe=False)
+    made.register(_Families(data))
+    return made
+
+
 class _Families(Collector):
-    def __init__(self, reader: ScrapeReader) -> None:
-        self._reader = reader
+    def __init__(self, data: Points) -> None:
+        self._data = data
 
     def collect(self) -> Iterable[Family]:
-        data = self._reader.data()
+        data = self._data()
         for resource in data.resource_metrics if data else ():
             attributes = dict(resource.resource.attributes)
             owner = {k: str(attributes[a]) for k, a in _OWNER.items() if attributes.get(a)}
@@ -133,50 +152,120 @@ def _exemplar(found: Any) -> Exemplar | None:
     return Exemplar(ids, found.value, found.time_unix_nano / 1e9)
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    allow_reuse_port = False  # two workers on one port would answer by turns
+class _Handler(MetricsHandler):
+    timeout = CLIENT_SECONDS
 
-
-class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not news."""
+        """Scrapes are not news, nor are clients that go away."""
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    """Waits without polling; each client has a thread, for a bounded time."""
+
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+    allow_reuse_port = False  # two workers on one port would answer by turns
+    request_queue_size = MOST_CLIENTS
+
+    def __init__(self, data: Points, host: str, port: int) -> None:
+        handler = type("_Handler", (_Handler,), {"registry": registry(data)})
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), handler)
+        self.port = int(self.server_address[1])
+        self._clients: dict[socket.socket, float] = {}
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._stopping = False
+
+    def serve(self) -> None:
+        """Serve until :meth:`stop`."""
+        with selectors.DefaultSelector() as selector:
+            for ready in (self.socket, self._wake_read):
+                selector.register(ready, selectors.EVENT_READ)
+            while not self._stopping:
+                for key, _ in selector.select(self._until_the_next_is_late()):
+                    if key.fileobj is self.socket:
+                        self._handle_request_noblock()  # type: ignore[attr-defined]  # of its base
+        self.server_close()
+        self._wake_read.close()
+
+    def stop(self) -> None:
+        """Have :meth:`serve` return."""
+        self._stopping = True
+        with contextlib.suppress(OSError):
+            self._wake_write.send(b"x")
+        self._wake_write.close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve one client, unless there are too many already."""
+        if len(self._clients) >= MOST_CLIENTS:
+            self.shutdown_request(request)
+            return
+        self._clients[request] = time.monotonic() + CLIENT_SECONDS
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """The client was served, or is gone."""
+        self._clients.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is gone or slow is not worth a traceback; a defect of ours is."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self._failures.log("metrics endpoint")
+
+    _failures = Failures()
+
+    def _until_the_next_is_late(self) -> float | None:
+        """Seconds; ``None`` if there is no client. Hangs up on those who are late."""
+        now = time.monotonic()
+        for client, due in list(self._clients.items()):
+            if due <= now:
+                self._clients.pop(client, None)
+                with contextlib.suppress(OSError):  # its thread then finds the end of the stream
+                    client.shutdown(socket.SHUT_RDWR)
+        return min((due - now for due in self._clients.copy().values()), default=None)
 
 
 class Endpoint:
     """Serves ``/metrics`` in a thread.
 
+    A client has five seconds from its connection on, and 64 are served at a time.
+
     Args:
-        reader: What to serve.
+        data: Asked at each scrape for the points to serve.
         host: Address to bind; loopback unless the user says otherwise.
         port: The first port to try; the following ones are tried when several workers share a host.
     """
 
-    def __init__(self, reader: ScrapeReader, host: str, port: int) -> None:
-        self._server = self._bind(reader, host, port)
-        self.host, self.port = host, self._server.server_port
+    def __init__(self, data: Points, host: str, port: int) -> None:
+        self._server = self._bind(data, host, port)
+        self.host, self.port = host, self._server.port
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="runguard-metrics", daemon=True
+            target=self._server.serve, name="runguard-metrics", daemon=True
         )
         self._thread.start()
 
     @property
     def url(self) -> str:
         """Where Prometheus finds it."""
-        return f"http://{self.host}:{self.port}/metrics"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/metrics"
 
     def stop(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
+        self._thread.join(CLIENT_SECONDS)
 
     @staticmethod
-    def _bind(reader: ScrapeReader, host: str, port: int) -> WSGIServer:
-        application = make_wsgi_app(reader.registry)
+    def _bind(data: Points, host: str, port: int) -> _Server:
         last = min(port + _TRIES, 65536) - 1
         for candidate in range(port, last + 1):
             try:
-                return make_server(host, candidate, application, _Server, _Quiet)
+                return _Server(data, host, candidate)
             except OSError as error:
                 if candidate == last:
                     raise

@@ -8,12 +8,15 @@ from typing import Final
 
 from runguard_otel.core.signatures import GuardName, guard_of
 from runguard_otel.core.verdict import Mode, Outcome
-from runguard_otel.telemetry.catalogue import ATTRIBUTES, METRICS, Attribute
+from runguard_otel.telemetry.catalogue import ATTRIBUTES, METRICS, SERVER, Attribute
 
-__all__ = ["OTHER", "Series", "allowed", "zero_points"]
+__all__ = ["OTHER", "UNNAMED", "Series", "allowed", "zero_points"]
 
 OTHER: Final = "other"
 """Takes the place of a value that is not in a closed set, or came after the cap was reached."""
+
+UNNAMED: Final = "unnamed"
+"""The agent where LiveKit's agent name is empty, which is its default: a blank reads as a gap."""
 
 _MAX_VALUE_LENGTH = 100
 _MAX_REMEMBERED = 4096
@@ -23,9 +26,16 @@ Labels = Mapping[str, str]
 
 
 class Series:
-    """Turns short attribute names into OpenTelemetry ones and keeps their number bounded."""
+    """Turns short attribute names into OpenTelemetry ones and keeps their number bounded.
 
-    def __init__(self) -> None:
+    Args:
+        agent: The worker's agent name, for what is measured without one.
+        vantage: Whose view all of it is; ``""`` for the agent's own.
+    """
+
+    def __init__(self, agent: str = "", vantage: str = "") -> None:
+        self._agent = agent or UNNAMED
+        self._vantage = vantage
         self._seen: dict[str, set[str]] = {}
         self._known: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = {}
         self._lock = threading.Lock()
@@ -33,7 +43,8 @@ class Series:
     def labels(self, metric: str, given: Labels) -> dict[str, str]:
         """The attributes a measurement gets.
 
-        An attribute the metric does not have is dropped; an empty value is no attribute.
+        An attribute the metric does not have is dropped; an empty value is no attribute. Where
+        the metric has an agent, it always gets one.
 
         Args:
             metric: A key of ``catalogue.METRICS``.
@@ -45,6 +56,10 @@ class Series:
         key = (metric, tuple(given.items()))
         found = self._known.get(key)
         if found is None:
+            if "agent" in METRICS[metric].attributes and not given.get("agent"):
+                given = {**given, "agent": self._agent}
+            if self._vantage and "vantage" in METRICS[metric].attributes:
+                given = {**given, "vantage": self._vantage}
             found = {
                 ATTRIBUTES[name].key: self._capped(ATTRIBUTES[name], value)
                 for name, value in allowed(metric, given)
@@ -80,22 +95,25 @@ def allowed(metric: str, given: Labels) -> Iterator[tuple[str, str]]:
             yield name, (value[:_MAX_VALUE_LENGTH] if known else OTHER)
 
 
-def zero_points(modes: Mapping[GuardName, Mode], agent: str = "") -> Iterator[tuple[str, Labels]]:
+def zero_points(modes: Mapping[GuardName, Mode], vantage: str = "") -> Iterator[tuple[str, Labels]]:
     """Every series to export as 0 from the start, so that ``increase()`` sees the first event.
 
     Args:
         modes: The mode of each guard. A guard that is off, or that only watches, cannot make some
-            series; leaving those out is what keeps one worker under 150.
-        agent: The worker's agent name, which the events will carry.
+            series; leaving those out is what keeps one worker under 200.
+        vantage: Whose view; the server's has series of its own, and none of an agent's.
     """
     for metric in METRICS.values():
+        of_server = metric.name.startswith(_OF_THE_SERVER)
         for labels in metric.zero_series():
-            if not _can_happen(metric.name, labels, modes):
+            if labels.get("vantage", SERVER if of_server else "") != vantage:
                 continue
-            if agent and "agent" in metric.attributes:
-                yield metric.name, {**labels, "agent": agent}
-            else:
+            if vantage or _can_happen(metric.name, labels, modes):
                 yield metric.name, labels
+
+
+_OF_THE_SERVER: Final = "runguard.server."
+_ONLY_WATCHED: Final = ("vad_misfire:no_transcript", "vad_misfire:repeated_transcript")
 
 
 def _can_happen(metric: str, labels: Labels, modes: Mapping[GuardName, Mode]) -> bool:
@@ -116,4 +134,4 @@ def _can_happen(metric: str, labels: Labels, modes: Mapping[GuardName, Mode]) ->
     watched = labels.get("outcome", "") == str(Outcome.OBSERVED)
     if mode is Mode.OBSERVE:
         return watched or "outcome" not in labels
-    return not watched or signature == "vad_misfire:no_transcript"
+    return not watched or signature in _ONLY_WATCHED

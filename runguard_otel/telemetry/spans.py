@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from opentelemetry import trace
@@ -20,6 +22,7 @@ from runguard_otel.telemetry.privacy import Privacy
 __all__ = ["Spans"]
 
 _MAX_LINKS = 16
+_MAX_JOBS = 1000  # in one process: jobs that are threads
 
 
 class Spans:
@@ -37,6 +40,7 @@ class Spans:
     ) -> None:
         self._tracer = tracer
         self._privacy = privacy
+        self._jobs: dict[str, _Job] = {}
         self._recent: BoundedMap[tuple[str, str], deque[SpanContext]] = BoundedMap(
             lambda _: deque(maxlen=_MAX_LINKS), max_keys
         )
@@ -65,6 +69,7 @@ class Spans:
             found["runguard.agent.name"] = agent
         if attributes:
             found.update(self._privacy.named(dict(attributes)))
+        context = self._inside_the_job(tracer, subject.job_id, context)
         span = self._start(tracer, f"runguard.{signature.partition(':')[0]}", found, context)
         span.end()
         if span.get_span_context().is_valid:
@@ -94,10 +99,45 @@ class Spans:
             )
         )
         led = self._recent.pop((str(trip.guard), trip.subject.key)) or ()
+        context = self._inside_the_job(tracer, trip.subject.job_id, context)
         span = self._start(tracer, "runguard.trip", found, context, [Link(one) for one in led])
         span.set_status(Status(StatusCode.ERROR, trip.explain()))
         span.end()
         return trace.set_span_in_context(span, cast("Context | None", context))
+
+    def job_started(self, job_id: str) -> None:
+        """A job begins here: from now on its events are in one trace."""
+        if len(self._jobs) < _MAX_JOBS:
+            self._jobs[job_id] = _Job(time.time_ns())
+
+    def job_ended(self, job_id: str) -> None:
+        """It is over, and so is its span, if it needed one."""
+        job = self._jobs.pop(job_id, None)
+        if job is not None and job.own is not None:
+            job.own.end()
+
+    def _inside_the_job(self, tracer: Tracer, job_id: str, context: object | None) -> object | None:
+        """The given context, or one that keeps the event in its job's trace.
+
+        The host's spans exist only if somebody collects them, and some events come from outside of
+        all of them: without a parent each would be a trace of its own.
+        """
+        job = self._jobs.get(job_id)
+        if job is None and not job_id and len(self._jobs) == 1:
+            job_id, job = next(iter(self._jobs.items()))
+        if job is None:
+            return context
+        around = trace.get_current_span(cast("Context | None", context))
+        if around.get_span_context().is_valid:
+            if job.around is None:
+                job.around = around
+            return context
+        if job.around is None:
+            attributes: dict[str, SpanValue] = {"lk.job_id": job_id} if job_id else {}
+            job.around = job.own = tracer.start_span(
+                "runguard.job", Context(), attributes=attributes, start_time=job.began
+            )
+        return trace.set_span_in_context(job.around, cast("Context | None", context))
 
     @staticmethod
     def _start(
@@ -110,6 +150,13 @@ class Spans:
         return tracer.start_span(
             name, context=cast("Context | None", context), attributes=attributes, links=links
         )
+
+
+@dataclass(slots=True)
+class _Job:
+    began: int  # nanoseconds since 1970
+    around: Span | None = None  # the first of the host's, or our own
+    own: Span | None = None
 
 
 def trip_attributes(trip: Trip, privacy: Privacy) -> dict[str, AttributeValue]:
@@ -125,5 +172,13 @@ def trip_attributes(trip: Trip, privacy: Privacy) -> dict[str, AttributeValue]:
         kind = trip.signature.partition(":")[0]
         found["runguard.signature_with_key.hash"] = f"{kind}:{privacy.hash(trip.key)}"
     for component, usd in (trip.cost or {}).items():
-        found[f"runguard.cost.{component}"] = usd
+        found[f"runguard.cost.{component}"] = _number(usd)
     return found
+
+
+def _number(text: str) -> AttributeValue:
+    """An amount as a number, which backends can sum and compare; a formula's words stay words."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 from livekit import agents
 
-from runguard_otel.demo.stage.dispatcher import Dispatcher
+from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.executors import AGENT, Run, running
 
 pytestmark = [
@@ -47,27 +46,25 @@ async def served(folder: Path, executor: str) -> AsyncIterator[tuple[Dispatcher,
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
 async def test_a_job_without_a_session_keeps_nobody_out(tmp_path: Path, executor: str) -> None:
+    """Who was dispatched while the session still ran stands by, and enters when it closes."""
     async with served(tmp_path, executor) as (server, run, worker):
-        assert not (await server.dispatch(worker, server.job("room-a"))).available, "it serves"
+        assert (await server.dispatch(worker, server.job("room-a"))).available
         (tmp_path / "left").touch()
-        await run.step("closed")
-        while not (await server.dispatch(worker, server.job("room-a"))).available:
-            await asyncio.sleep(0.05)  # giving back takes a moment
         first, second = await run.step("job"), await run.step("job", 2)
         assert second["token"] > first["token"] > 0
         assert not run.steps("ended"), "the first job goes on, as it would without us"
 
 
 async def test_a_job_that_starts_another_session_serves_its_room_again(tmp_path: Path) -> None:
+    """With the same claim: nobody had asked for it meanwhile."""
     async with served(tmp_path, "process") as (server, run, worker):
-        first = await run.step("job")
         (tmp_path / "left").touch()
         await run.step("closed")
         (tmp_path / "back").touch()
-        again = await run.step("claimed again")
-        assert again["token"] > first["token"], "user code sees the token that fences its writes"
-        while (other := await server.dispatch(worker, server.job("room-a"))).available:
-            await server.wait_ended(other.job.id)  # was quicker than the claim: finds it, and goes
+        await run.step("session", 2)
+        other = await server.dispatch(worker, server.job("room-a"))
+        await server.wait_ended(other.job.id)
+        assert len(run.steps("job")) == 1, "it stood by in vain"
         assert not run.steps("ended")
 
 
@@ -78,9 +75,11 @@ async def test_a_job_whose_room_got_another_one_meanwhile_ends_when_it_starts_a_
         (tmp_path / "left").touch()
         await run.step("closed")
         (tmp_path / "left").unlink()  # the second one keeps its session
-        while not (await server.dispatch(worker, server.job("room-a"))).available:
-            await asyncio.sleep(0.05)
+        assert (await server.dispatch(worker, server.job("room-a"))).available
         await run.step("session", 2)
         (tmp_path / "back").touch()
         ended = await run.step("ended")
-        assert ended["reason"] == "runguard: another job serves this room"
+        assert ended["reason"] in (  # whatever is first: its heartbeat, or its question
+            "runguard: claim lost (passed_on)",
+            "runguard: another job serves this room",
+        )

@@ -28,7 +28,8 @@ async def is_guarded_and_nothing_more(run: Run) -> None:
     assert (job["guards"], job["token"]) == (GUARDS, 0)
     assert job["pid"] == run.process.pid  # a thread of the process that was started
     await run.step("session")
-    on = "runguard is on: all guards enforce; no claims and no /metrics in the console"
+    modes = "all guards enforce, except session_overrun (observe)"
+    on = f"runguard is on: {modes}; no claims and no /metrics in the console"
     assert run.said("runguard is on") == run.said(on) == 1
     assert not run.said("claim registry")
     assert not list(run.temporary.glob("runguard-hub-*"))

@@ -13,7 +13,7 @@ from aiohttp import web
 from livekit import agents, api
 from livekit.protocol import models
 
-from runguard_otel.demo.stage.dispatcher import Dispatcher
+from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.executors import AGENT, GUARDS, running
 from tests.kit.ports import free_port
 from tests.kit.scrape import scrape, total

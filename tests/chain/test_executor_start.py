@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runguard_otel.demo.stage.dispatcher import Dispatcher
+from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.executors import AGENT, GUARDS, Run, running
 from tests.kit.ports import free_port
 from tests.kit.scrape import scrape, total
@@ -65,7 +65,8 @@ async def test_worker_and_jobs_are_guarded_and_everything_counts_once(
         assert total(counts, "runguard_signatures_total", signature="room_reconnect") == 3
         assert total(counts, "runguard_trips_total") == 1
         await run.ends_cleanly()
-        on = "runguard is on: all guards enforce; claims in sqlite (this host); metrics at http://"
+        modes = "all guards enforce, except session_overrun (observe)"
+        on = f"runguard is on: {modes}; claims in sqlite (this host); metrics at http://"
         assert run.said("runguard is on") == run.said(f"{on}127.0.0.1:{port}/metrics") == 1
         assert not run.said(TOO_LATE)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runguard_otel.demo.stage.dispatcher import Dispatcher
+from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.executors import AGENT, GUARDS, running
 from tests.kit.ports import free_port
 from tests.kit.scrape import scrape, total

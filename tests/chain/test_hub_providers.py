@@ -12,8 +12,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
-from runguard_otel.telemetry.client import HubSink
-from tests.kit.sinks import eventually
+from runguard_otel.telemetry.hub.client import HubSink
+from tests.kit.sinks import Job, eventually
 
 pytestmark = [pytest.mark.chain, pytest.mark.usefixtures("no_otel_environment")]
 
@@ -25,10 +25,10 @@ def test_the_users_meter_provider_is_used_and_never_shut_down() -> None:
     telemetry.start_worker()
     assert telemetry.hub_address is not None
     assert telemetry.metrics_url is None
-    job = HubSink(telemetry.hub_address)
-    job.start()
-    job.add("runguard.signatures", 5, {"signature": "room_reconnect", "outcome": "allowed"}, None)
-    job.close()
+    job = Job(HubSink(telemetry.hub_address))
+    job.sink.start()
+    job.add("runguard.signatures", 5, signature="room_reconnect", outcome="allowed")
+    job.sink.close()
 
     def jobs_ended() -> float:
         return _value(reader, "runguard.jobs.ended")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
+import threading
 import time
 
 import pytest
@@ -12,7 +14,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
+from runguard_otel.telemetry.scrape import MOST_CLIENTS
 from tests.kit.ports import free_port
+from tests.kit.sinks import eventually
 from tests.kit.telemetry import fetch
 
 pytestmark = [pytest.mark.chain, pytest.mark.usefixtures("no_otel_environment")]
@@ -118,3 +122,40 @@ def test_counts_made_before_the_worker_ran_are_counted_once(worker: Telemetry) -
     ]
     assert line.endswith("} 4.0")
     telemetry.shutdown()
+
+
+def test_an_idle_endpoint_sleeps(worker: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails for a server that polls: it would ask for a timeout."""
+    assert worker._worker is not None
+    assert worker._worker.endpoint is not None
+    server = worker._worker.endpoint._server
+    eventually(lambda: not server._clients)
+    assert server._until_the_next_is_late() is None
+
+
+def test_clients_that_are_silent_slow_or_gone_cost_no_thread_and_no_traceback(
+    worker: Telemetry, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Fails without the bound on clients (300 threads) or on their time (they stay for ever)."""
+    monkeypatch.setattr("runguard_otel.telemetry.scrape.CLIENT_SECONDS", 0.5)
+    assert worker.metrics_url is not None
+    port = int(worker.metrics_url.rpartition(":")[2].partition("/")[0])
+    threads = threading.active_count()
+    crowd = []
+    for n in range(300):
+        client = socket.create_connection(("127.0.0.1", port))
+        if n % 3 == 1:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost")
+        elif n % 3 == 2:  # asks, and is gone before the answer
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            reset = struct.pack("ii", 1, 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            client.close()
+        crowd.append(client)
+        assert threading.active_count() <= threads + MOST_CLIENTS
+    eventually(lambda: threading.active_count() <= threads, 20)
+    assert "runguard_worker_heartbeat_seconds" in fetch(worker)
+    for client in crowd:
+        client.close()
+    said = capfd.readouterr()
+    assert "Traceback" not in said.err + said.out

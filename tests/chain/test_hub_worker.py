@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,11 +29,11 @@ async def until_ended(port: int, jobs: int) -> Samples:
         await asyncio.sleep(0.2)
 
 
-async def three_rooms(here: Workers) -> list[int]:
+async def three_rooms(here: Workers) -> list[dict[str, Any]]:
     for room in ("Room-Anna", "Room-Berta", "Room-Clara"):
         made = await here.dispatcher.dispatch(here.ids[0], here.dispatcher.job(room))
         assert made.available
-    return [step["pid"] for step in await here.entered(3)]
+    return await here.entered(3)
 
 
 @pytest.mark.parametrize(("instrument", "start"), [("main", "forkserver"), ("module", "spawn")])
@@ -46,7 +47,9 @@ async def test_the_worker_counts_for_its_job_processes_and_notices_their_deaths(
         before = await scrape(port)
         assert total(before, "runguard_jobs_ended_total") == 0
         _nothing_is_open_in_idle_processes(here.processes[0].pid)
-        pids = await three_rooms(here)
+        entered = await three_rooms(here)
+        pids = [step["pid"] for step in entered]
+        assert {step["preloaded"] for step in entered} == {start == "forkserver"}
         assert set(pids) <= set(_descendants(here.processes[0].pid))  # so the check above saw them
         running = await scrape(port)
         assert total(running, "runguard_jobs") == 3
@@ -61,7 +64,7 @@ async def test_the_worker_counts_for_its_job_processes_and_notices_their_deaths(
     assert total(after, "runguard_signatures_total", signature="job_claim:acquired") >= 3
     assert total(after, "runguard_events_dropped_total") == 0
     assert total(after, "runguard_internal_errors_total") == 0
-    assert len(after) <= 150
+    assert len(after) <= 200
     records = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     ours = [r["message"] for r in records if r["name"].startswith("runguard_otel")]
     assert ours

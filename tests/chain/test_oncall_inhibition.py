@@ -22,6 +22,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "alerts" / "alertmanager-webhook.
 SEVERITIES = {a.name: a.severity for a in alerts(Tuning())}
 DUPLICATE = "job_claim:refused"
 RECONNECT = "room_reconnect"
+_MODE = {"runguard_mode": "observe"}
 STORIES = {
     "duplicates that only are observed": (
         {
@@ -80,7 +81,7 @@ def test_one_cause_pages_once_and_other_causes_still_page(alertmanager: Server) 
                     "severity": SEVERITIES[name],
                     "cluster": "eu",
                     "service_name": story,
-                    **({"runguard_signature": signature} if signature else {}),
+                    **({"runguard_signature": signature, **_MODE} if signature else {}),
                 }
             }
             for story, (firing, _) in STORIES.items()

@@ -35,6 +35,11 @@ pytestmark = pytest.mark.chain
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = shipped(ROOT / "dashboards" / "generated")
 RUNBOOKS = sorted((ROOT / "alerts" / "runbooks").glob("*.md"))
+MOMENTARY = {  # of this very moment, which is minutes after the history's end on a busy machine
+    "Runguard / Overruns: Oldest open session",
+    "Runguard / Runguard itself: Oldest heartbeat",
+    "Runguard / Subscriptions: STT streams per job",
+}
 MARKS = re.compile(r'<path d="M[\d. L]+|<rect [^>]*fill="(#|var\(--(red|green))')
 QUERY = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 
@@ -92,11 +97,12 @@ def test_the_overview_answers_which_who_since_when_cost_and_whether_stopped(
     table = next(s for s in found.panels if s.panel["type"] == "table")
     titles = [title for title, _ in table.columns]
     assert titles == [
-        "Loop", "Agent", "Stopped?", "First seen", "Loops", "Wasted", "Avoided", "Action"
+        "Loop", "Cluster", "Service", "Agent", "Stopped?", "First seen", "Last seen", "Loops",
+        "Wasted", "Avoided", "Action"
     ]  # fmt: skip
     rows = {str(row[0]): dict(zip(titles, row, strict=True)) for row in table.rows}
     echo = rows["vad_misfire:echo"]
-    assert (echo["Agent"], echo["Stopped?"]) == ("concierge", "enforce")
+    assert (echo["Agent"], echo["Stopped?"]) == ("unnamed", "enforce")
     since = enforced.span.end - float(str(echo["First seen"])) / 1000
     assert 60 * 60 < since < 72 * 60  # it began 112 minutes into the three hours
     assert float(str(echo["Avoided"])) > 1
@@ -123,8 +129,8 @@ def test_a_replayed_healthy_evening_fires_nothing_but_the_watchdog() -> None:
     end = now()
     started = running(lambda: prometheus_with(healthy(end), end, rule_files(Tuning())))
     server = Prometheus(next(started).url)
-    last = "ALERTS{alertname='RunguardWatchdog'}", "service:runguard_cost_wasted:usd6h"
-    for expr in (*last, "service:runguard_misfires:share1h", "service:runguard_trips:events5m"):
+    last = "ALERTS{alertname='RunguardWatchdog'}", "service:runguard_cost_wasted:usd5m"
+    for expr in (*last, "service:runguard_misfires:share5m", "service:runguard_trips:events5m"):
         eventually(lambda expr=expr: bool(server.instant(expr, time.time())), 20)  # type: ignore[misc]  # bound now
     found = server.instant("last_over_time(ALERTS[1m])", time.time() + 1)
     assert [s.labels["alertname"] for s in found] == ["RunguardWatchdog"]
@@ -140,7 +146,7 @@ def test_the_preview_command_writes_a_page_in_which_a_browser_draws_every_panel(
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
-    assert result["empty"] == []
+    assert set(result["empty"]) <= MOMENTARY
     page = Path(result["written"])
     chromium = shutil.which("chromium")
     if chromium is None:

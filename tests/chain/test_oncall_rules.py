@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from runguard_otel.cli.export import app
+from runguard_otel.cli.export.commands import app
 from tests.kit.newer_debian import program
 from tests.kit.process import NotInstalled
 from tests.kit.servers import binary
+from tests.kit.stories import RULES, STORIES, Ahead, read, with_their_rules
 
-pytestmark = pytest.mark.chain
+pytestmark = [pytest.mark.chain, pytest.mark.timeout(400)]  # promtool is given 300
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "alerts"
@@ -32,7 +34,7 @@ def run(name: str, package: str, *words: str, cwd: Path = ROOT) -> subprocess.Co
         if os.environ.get("CI"):
             pytest.fail(str(missing))
         pytest.skip(str(missing))
-    return subprocess.run([exe, *words], cwd=cwd, capture_output=True, text=True, timeout=100)
+    return subprocess.run([exe, *words], cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 def promtool(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -48,45 +50,130 @@ def test_prometheus_accepts_the_rules() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("story", ["fires", "silent"])
-def test_the_stories_of_the_alerts_hold(story: str) -> None:
-    done = promtool("test", "rules", f"{story}.test.yml", cwd=ALERTS / "tests")
+@pytest.fixture(scope="module")
+def ahead(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ahead]:
+    """Runs of promtool for the stories and mutants that were chosen, begun at once."""
+    chosen = [
+        item.callspec.params
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.path == request.path
+        and "ahead" in item.fixturenames
+    ]
+    names = [str(name) for params in chosen for name in params.values()]
+    folder = tmp_path_factory.mktemp("stories")  # once: several threads would make its parent anew
+    ahead = Ahead(lambda name: _ran(name, folder / name.replace(" ", "-")), names)
+    yield ahead
+    ahead.close()
+
+
+def _ran(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A file of stories with the rules as they ship, or one of them with a mutant."""
+    rules, stories = RULES, read(STORIES[name]) if name in STORIES else None
+    if stories is None:
+        words, file, right, wrong = MUTANTS[name]
+        stories = only(words)
+        assert right in RULES[file]
+        rules = {**RULES, file: RULES[file].replace(right, wrong)}
+    folder.mkdir()
+    path = with_their_rules(folder, stories, rules)
+    return promtool("test", "rules", path.name, cwd=folder)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_the_stories_of_the_alerts_hold(story: str, ahead: Ahead) -> None:
+    done = ahead.result(story)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def only(folder: Path, words: str) -> str:
-    """A test file of the stories whose name has these words, beside a copy of the rules."""
-    shutil.copytree(ALERTS / "generated", folder / "generated")
-    stories = yaml.safe_load((ALERTS / "tests" / "fires.test.yml").read_text())
-    stories["tests"] = [t for t in stories["tests"] if words in t["name"]]
-    assert stories["tests"]
-    (folder / "tests").mkdir()
-    (folder / "tests" / "one.yml").write_text(yaml.safe_dump(stories))
-    return "one.yml"
+def only(words: str) -> dict[str, Any]:
+    """The stories whose name has these words."""
+    told = [read(path) for path in STORIES.values()]
+    stories: dict[str, Any] = next(s for s in told if any(words in t["name"] for t in s["tests"]))
+    return {**stories, "tests": [t for t in stories["tests"] if words in t["name"]]}
 
 
-def test_the_stories_notice_a_rule_that_is_blind_to_newborn_series(tmp_path: Path) -> None:
-    one = only(tmp_path, "born at 1")
-    path = tmp_path / "generated" / "recording.yml"
-    assert promtool("test", "rules", one, cwd=tmp_path / "tests").returncode == 0
-    rules = yaml.safe_load(path.read_text())
-    for group in rules["groups"]:
-        for rule in group["rules"]:
-            head, newborn, rest = rule["expr"].partition("    last_over_time")
-            if newborn:
-                rule["expr"] = head + rest.partition("  or\n")[2]
-    path.write_text(yaml.safe_dump(rules))
-    assert promtool("check", "rules", str(path)).returncode == 0
-    done = promtool("test", "rules", one, cwd=tmp_path / "tests")
-    assert done.returncode == 1
-    assert "RunguardReconnectLoop" in done.stdout + done.stderr
+MUTANTS = {
+    "blind to what a worker counted before it was first seen": (
+        "born at 1",
+        "recording.yml",
+        "[5m]) > time() - 300",
+        "[5m]) > time() + 300",
+    ),
+    "a reset is an event": ("was reset", "recording.yml", " >= 0\n", " * -1 > 0\n"),
+    "old counts are news": (
+        "added to a Prometheus",
+        "recording.yml",
+        "and on (cluster, service_name, job",
+        "or on (none",
+    ),
+    "a loop ends when its event is over": (
+        "RunguardReconnectLoop: nobody stops",
+        "recording.yml",
+        "_open:now{",
+        "_open:then{",
+    ),
+    "a loop that no scrape saw open is none": (
+        "ends before the next scrape",
+        "recording.yml",
+        ' or service:runguard_trips:events5m{runguard_guard="room_reconnect"',
+        ' and service:runguard_trips:events5m{runguard_guard="room_reconnect"',
+    ),
+    "a stopped loop that comes back pages again": (
+        "RunguardReconnectLoop: it is stopped",
+        "alerts.yml",
+        "[30m]",
+        "[5m]",
+    ),
+    "a share is forgotten": ("two in five minutes", "recording.yml", "(0.001 *", "(0 *"),
+    "a threshold has moved": ("dispatched twice", "recording.yml", ">= 3\n", ">= 19\n"),
+    "who was asked to end is missed": (
+        "scaled away, and say so",
+        "recording.yml",
+        "_expected[6h]) == 0",
+        "_expected[6h]) == 7",
+    ),
+    "a target that is no longer listed is missed": (
+        "no longer listed",
+        "recording.yml",
+        "last_over_time(up[6h])",
+        "last_over_time(up[1s])",
+    ),
+    "nobody replaces the dead": (
+        "its supervisor starts it again",
+        "recording.yml",
+        "_start_seconds[6h]) > on",
+        "_start_seconds[6h]) < on",
+    ),
+    "who died, was replaced and was asked to end is missed": (
+        "its successor is asked to end",
+        "alerts.yml",
+        "service:runguard_workers:missing unless",
+        "service:runguard_workers:dead unless",
+    ),
+    "who replaced the dead and died is missed twice": (
+        "an hour later those are replaced",
+        "recording.yml",
+        "last_over_time(runguard_worker_start_seconds[6h]) > on",
+        "runguard_worker_start_seconds > on",
+    ),
+    "a cluster that dies is hidden by the other": (
+        "one cluster of two dies",
+        "alerts.yml",
+        "missing unless",
+        "missing unless on (service_name)",
+    ),
+}
 
 
-def test_the_stories_notice_a_threshold_that_was_moved(tmp_path: Path) -> None:
-    one = only(tmp_path, "RunguardDuplicateDispatch")
-    path = tmp_path / "generated" / "alerts.yml"
-    path.write_text(path.read_text().replace(">= 3\n", ">= 9\n"))
-    assert promtool("test", "rules", one, cwd=tmp_path / "tests").returncode == 1
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_stories_notice_a_rule_that_is_wrong(mutant: str, ahead: Ahead) -> None:
+    """That they hold for the right rules, the test above says."""
+    done = ahead.result(mutant)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "exp:" in done.stdout + done.stderr, "not for a rule that cannot be read"
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -122,6 +209,15 @@ def test_both_configurations_group_and_inhibit_alike() -> None:
     assert ours == theirs
 
 
+def test_no_detail_of_a_page_is_left_to_alertmanager() -> None:
+    """Its own four hold all labels, and newer releases read those as YAML: `no` becomes false."""
+    config = yaml.safe_load((ALERTS / "alertmanager.yml").read_text())
+    (pagerduty,) = next(r for r in config["receivers"] if r["name"] == "pagerduty")[
+        "pagerduty_configs"
+    ]
+    assert {"firing", "resolved", "num_firing", "num_resolved"} <= set(pagerduty["details"])
+
+
 def test_no_inhibition_silences_its_own_source() -> None:
     config = yaml.safe_load((ALERTS / CONFIGS[0]).read_text())
     by_name = {
@@ -131,10 +227,13 @@ def test_no_inhibition_silences_its_own_source() -> None:
     }
     for rule in config["inhibit_rules"]:
         both = [name for name in by_name if all(
-            _matches(m, {"alertname": name, "severity": by_name[name], "runguard_signature": "x"})
+            _matches(m, {**_LABELS, "alertname": name, "severity": by_name[name]})
             for side in ("source_matchers", "target_matchers") for m in rule[side]
         )]  # fmt: skip
         assert both == []
+
+
+_LABELS = {"runguard_signature": "x", "runguard_mode": "observe"}
 
 
 def _matches(text: str, labels: dict[str, str]) -> bool:
@@ -165,7 +264,7 @@ def test_exported_alerts_carry_the_numbers_that_were_set(tmp_path: Path) -> None
         "check", "rules", str(tmp_path / "alerts.yml"), str(tmp_path / "recording.yml")
     )
     assert checked.returncode == 0, checked.stderr
-    assert ">= 4\n" in (tmp_path / "alerts.yml").read_text()
+    assert ">= 4\n" in (tmp_path / "recording.yml").read_text()
     assert (tmp_path / "runbooks" / "RunguardReconnectLoop.md").exists()
     assert amtool("check-config", str(tmp_path / "alertmanager.yml")).returncode == 0
 

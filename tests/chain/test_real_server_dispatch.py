@@ -75,7 +75,7 @@ async def twice(folder: Path, instrument: str) -> tuple[int, int]:
         await dispatch(client, room)
         if instrument == "no":
             await until(lambda: len(here.steps("connected")) >= 2, 60, "the second agent too")
-        else:
+        else:  # it stands by until the holder is known to serve
             await until(lambda: "job_dispatch tripped" in here.log(), 60, "the second job refused")
         await asyncio.sleep(1)  # long enough for a job that is not stopped to connect
         answer = len(here.steps()), await agents_in(client, room)
@@ -110,7 +110,7 @@ async def test_a_job_killed_while_serving_leaves_the_room_to_the_next(tmp_path: 
 async def test_a_worker_killed_while_serving_leaves_the_room_to_another_worker(
     tmp_path: Path,
 ) -> None:
-    """LiveKit's job process outlives its worker by seconds: until it ends, nobody else gets in."""
+    """LiveKit's job process outlives its worker by seconds; until it ends, it has the room."""
     room = new_room()
     async with real(tmp_path, "main") as here, server_api() as client:
         guest = await caller(room)
@@ -120,16 +120,12 @@ async def test_a_worker_killed_while_serving_leaves_the_room_to_another_worker(
         (first,) = here.steps()
         here.worker_of(first["pid"]).kill()
 
-        await dispatch(client, room)
-        await until(lambda: "job_dispatch tripped" in here.log(), 20, "the second job refused")
-        assert await agents_in(client, room) == 1
-
-        await until(lambda: not alive(first["pid"]), 30, "the orphaned job ended")
-        for _ in range(20):  # as whoever dispatches does that wants the room served
+        for _ in range(30):  # as whoever dispatches does that wants the room served
             await dispatch(client, room)
             with contextlib.suppress(TimeoutError):
-                await until(lambda: len(here.steps("connected")) == 2, 1)
+                await until(lambda: len(here.steps("connected")) == 2, 2)
                 break
+        assert not alive(first["pid"]), "while it lived, it kept the room"
         second = here.steps("entered")[1]
         assert second["token"] > first["token"], "the new claim fences the old one off"
         assert len(here.steps()) == 2

@@ -11,7 +11,7 @@ from livekit import api, rtc
 from livekit.agents import stt
 
 import runguard_otel
-from runguard_otel.demo.stage.models import ScriptedSTT
+from runguard_otel.testing.models import ScriptedSTT
 from tests.kit.livekit_server import (
     Speaker,
     needs_server,
@@ -34,24 +34,45 @@ async def trips() -> AsyncIterator[list[runguard_otel.Trip]]:
     runguard_otel.uninstrument()
 
 
-async def test_an_application_that_reconnects_in_a_loop_is_refused_and_leaves_the_room(
+async def test_an_application_that_leaves_and_joins_in_a_loop_is_refused_at_the_tenth_redial(
     trips: list[runguard_otel.Trip],
 ) -> None:
     name = new_room()
     rooms: list[rtc.Room] = []
     with pytest.raises(rtc.ConnectError) as refused:
-        for _ in range(10):
+        for _ in range(20):
             room = rtc.Room()
             await room.connect(url(), token(name, "agent", agent=True))
             rooms.append(room)
             await room.disconnect()
-    assert len(rooms) == 3, "one connect and two reconnects, then no more"
+    assert len(rooms) == 10, "one connect and nine redials, then no more"
     assert isinstance(refused.value, runguard_otel.LoopDetectedError)
-    assert [t.signature_with_key for t in trips] == [f"room_reconnect:{name}"]
-    # The native layer may say "unknown" before Python says that we left by ourselves.
-    assert {e.detail for e in trips[0].evidence} <= {"client_initiated", "unknown"}
+    assert [(t.signature, t.signature_with_key) for t in trips] == [
+        ("room_reconnect:redial", f"room_reconnect:{name}")
+    ]
+    assert {e.detail for e in trips[0].evidence} == {"client_initiated"}
     async with server_api() as client:
         assert await participants(client, name) == []
+
+
+async def test_an_agent_that_is_thrown_out_and_returns_each_time_is_refused_at_the_third(
+    trips: list[runguard_otel.Trip],
+) -> None:
+    """What the application calls after it was removed changes nothing."""
+    name = new_room()
+    with pytest.raises(runguard_otel.LoopDetectedError):
+        for number in range(10):
+            identity = token(name, "agent", agent=True)
+            room, gone = rtc.Room(), asyncio.Event()
+            room.on("disconnected", lambda _, gone=gone: gone.set())
+            await room.connect(url(), identity)
+            async with server_api() as client:
+                request = api.RoomParticipantIdentity(room=name, identity="agent")
+                await client.room.remove_participant(request)
+            await asyncio.wait_for(gone.wait(), 10)
+            await room.disconnect()
+            assert number < 3
+    assert [(t.signature, t.count) for t in trips] == [("room_reconnect", 3)]
 
 
 async def test_a_room_deleted_under_the_agent_is_one_disconnect_and_no_loop(

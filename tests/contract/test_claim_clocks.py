@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 
 from runguard_otel.claims.clock import boottime
-from runguard_otel.claims.keeper import ClaimKeeper
-from runguard_otel.claims.open import open_registry
+from runguard_otel.claims.holder import LeaseHolder
+from runguard_otel.claims.registries.open import open_registry
 from runguard_otel.claims.registry import Granted, Held
 from runguard_otel.claims.state import Timing
 from runguard_otel.settings import Settings
 from tests.kit import servers
 from tests.kit.fixtures import leave_out, running
-from tests.kit.keeping import (
+from tests.kit.lease_holders import (
     NOTICE,
     SLACK,
     Heard,
     eventually,
     holding,
-    keeping,
+    holding_here,
     redis_url,
     warm,
 )
@@ -117,13 +117,13 @@ async def test_a_servers_clock_an_hour_ahead_ends_leases_early_but_tokens_stay_o
 ) -> None:
     """A lease ends by the server's wall clock: a jump ahead ends all of them at once."""
     name, url = clocked
-    async with keeping(url, key, "AJ_a") as (keeper, heard):
-        assert await keeper.claim()
-        keeper.start()
+    async with holding_here(url, key, "AJ_a") as (lease, heard):
+        assert await lease.claim()
+        lease.start()
         clock.move("+3600")
         direct = open_registry(url, Settings())
         rival = await direct.acquire(key, holder("AJ_b"), 30)
-        assert isinstance(rival, Granted) and rival.token > keeper.token
+        assert isinstance(rival, Granted) and rival.token > lease.token
         double = await eventually(lambda: heard.stopped == ["superseded"], 3)
         await direct.aclose()
     outcomes.add(name, "server clock +1 h", f"double holding <= {NOTICE:.2f} s", f"{double:.2f} s")
@@ -134,15 +134,15 @@ async def test_a_servers_clock_an_hour_back_keeps_the_holder_and_the_order_of_to
     clocked: tuple[str, str], clock: Clock, key: str, outcomes: Outcomes
 ) -> None:
     name, url = clocked
-    async with keeping(url, key, "AJ_a") as (keeper, heard):
-        assert await keeper.claim()
-        keeper.start()
-        token, since = keeper.token, keeper._since
+    async with holding_here(url, key, "AJ_a") as (lease, heard):
+        assert await lease.claim()
+        lease.start()
+        token, since = lease.token, lease._since
         clock.move("-3600")
-        await eventually(lambda: keeper._since > since, 3)
+        await eventually(lambda: lease._since > since, 3)
         direct = open_registry(url, Settings())
         assert isinstance(await direct.acquire(key, holder("AJ_b"), 30), Held)
-        assert await keeper.release()
+        assert await lease.release()
         after = await direct.acquire(key, holder("AJ_b"), 30)
         assert isinstance(after, Granted) and after.token > token
         await direct.aclose()
@@ -162,15 +162,15 @@ async def test_a_clients_clock_does_not_matter(
     clock.move(offset)
     async with (
         holding(url, key, timing, clock.environment()) as first,
-        keeping(url, key, "AJ_b", timing) as (rival, _),
+        holding_here(url, key, "AJ_b", timing) as (rival, _),
     ):
         await warm(rival)
-        assert not await rival.claim(standby=timing.ttl * 1.05 + 0.5)
-        assert rival.cause == "holder_alive"
+        assert not await rival.claim()
+        assert rival.cause == "holder_renewed"
         os.kill(first.process.pid, signal.SIGKILL)
         began = boottime()
-        again = ClaimKeeper(rival._registry, key, rival.who, Heard(), timing=timing)
-        assert await again.claim(standby=timing.ttl * 1.05 + 0.5)
+        again = LeaseHolder(rival._registry, key, rival.who, Heard(), timing=timing)
+        assert await again.claim()
         took = boottime() - began
     outcomes.add(name, f"holder's clock {offset} s", "as without", f"{took:.2f} s to take over")
     assert took < timing.ttl + timing.probe + SLACK

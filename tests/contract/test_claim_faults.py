@@ -14,9 +14,9 @@ import pytest
 
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit
 from runguard_otel.claims.clock import boottime
-from runguard_otel.claims.dynamodb import DynamoRegistry
-from runguard_otel.claims.postgres import PostgresRegistry
-from runguard_otel.claims.redis import RedisRegistry
+from runguard_otel.claims.registries.dynamodb.registry import DynamoRegistry
+from runguard_otel.claims.registries.postgres.registry import PostgresRegistry
+from runguard_otel.claims.registries.redis.registry import RedisRegistry
 from runguard_otel.claims.registry import (
     ClaimRegistry,
     Granted,

@@ -11,8 +11,9 @@ import psycopg
 import psycopg_pool
 import pytest
 
-from runguard_otel.claims.postgres import PostgresRegistry
-from runguard_otel.claims.postgres_advisory import PostgresAdvisoryRegistry, lock_id
+from runguard_otel.claims.registries.open import open_registry
+from runguard_otel.claims.registries.postgres.advisory import PostgresAdvisoryRegistry, lock_id
+from runguard_otel.claims.registries.postgres.registry import PostgresRegistry
 from runguard_otel.claims.registry import (
     Granted,
     Held,
@@ -20,7 +21,7 @@ from runguard_otel.claims.registry import (
     Renewed,
     Superseded,
 )
-from runguard_otel.cli.claims_init import grants
+from runguard_otel.cli.claims.init import grants
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 from tests.kit.process import Server
@@ -61,7 +62,7 @@ async def test_the_documented_grants_are_enough_and_all_a_role_has(
     role = f"claimer_{mode}_{driver}"
     await run(admin, f"CREATE ROLE {role} LOGIN", *grants(role))
     options = f"?driver={driver}&mode={mode}"
-    registry = PostgresRegistry.from_url(
+    registry = open_registry(
         postgres_url(postgres_server.port, user=role, options=options), Settings()
     )
     await registry.open()
@@ -148,7 +149,7 @@ async def test_an_asyncpg_pool_of_the_user_is_taken_and_left_open(
 @pytest.mark.parametrize("option", ["driver=mysql", "mode=optimistic"])
 def test_an_option_that_does_not_exist_is_refused_with_the_allowed_ones(option: str) -> None:
     with pytest.raises(SettingsError, match=r"allowed: (psycopg|lease)"):
-        PostgresRegistry.from_url(f"postgresql://h/d?{option}", Settings())
+        open_registry(f"postgresql://h/d?{option}", Settings())
 
 
 # -- mode=advisory ---------------------------------------------------------------------------

@@ -12,18 +12,18 @@ import psycopg
 import pytest
 
 from runguard_otel.claims.clock import boottime
-from runguard_otel.claims.redis import RedisRegistry
+from runguard_otel.claims.registries.redis.registry import RedisRegistry
 from runguard_otel.claims.registry import Granted, Held, Renewed
 from runguard_otel.claims.state import ClaimState, Timing
 from tests.kit import servers
 from tests.kit.fixtures import running
-from tests.kit.keeping import (
+from tests.kit.lease_holders import (
     NOTICE,
     SLACK,
     TIMING,
     eventually,
     holding,
-    keeping,
+    holding_here,
     redis_url,
     warm,
 )
@@ -48,11 +48,14 @@ async def test_a_killed_holders_room_is_taken_over_within_one_lease(
     process_backend: tuple[str, str, Timing], key: str, outcomes: Outcomes
 ) -> None:
     name, url, timing = process_backend
-    async with holding(url, key, timing) as first, keeping(url, key, "AJ_b", timing) as (rival, _):
+    async with (
+        holding(url, key, timing) as first,
+        holding_here(url, key, "AJ_b", timing) as (rival, _),
+    ):
         await warm(rival)
         os.kill(first.process.pid, signal.SIGKILL)
         began = boottime()
-        assert await rival.claim(standby=timing.ttl * 1.05 + 0.5)
+        assert await rival.claim()
         took = boottime() - began
     outcomes.add(
         name, "holder: kill -9", f"taken over <= {timing.ttl + timing.probe:.1f} s", f"{took:.2f} s"
@@ -64,11 +67,14 @@ async def test_a_stopped_holder_knows_on_waking_that_its_lease_is_over(
     process_backend: tuple[str, str, Timing], key: str, outcomes: Outcomes
 ) -> None:
     name, url, timing = process_backend
-    async with holding(url, key, timing) as first, keeping(url, key, "AJ_b", timing) as (rival, _):
+    async with (
+        holding(url, key, timing) as first,
+        holding_here(url, key, "AJ_b", timing) as (rival, _),
+    ):
         await warm(rival)
         first.process.send_signal(signal.SIGSTOP)
         began = boottime()
-        assert await rival.claim(standby=timing.ttl * 1.05 + 0.5)
+        assert await rival.claim()
         admitted = boottime() - began
         rival.start()
         woken = boottime()
@@ -88,13 +94,13 @@ async def test_a_standby_leaves_a_living_holder_alone(
     process_backend: tuple[str, str, Timing], key: str, outcomes: Outcomes
 ) -> None:
     name, url, timing = process_backend
-    async with holding(url, key, timing), keeping(url, key, "AJ_b", timing) as (rival, heard):
+    async with holding(url, key, timing), holding_here(url, key, "AJ_b", timing) as (rival, heard):
         await warm(rival)
         began = boottime()
-        assert not await rival.claim(standby=timing.ttl * 1.05 + 0.5)
+        assert not await rival.claim()
         took = boottime() - began
     outcomes.add(name, "rival meets a living holder", "leaves after a heartbeat", f"{took:.2f} s")
-    assert rival.cause == "holder_alive"
+    assert rival.cause == "holder_renewed"
     assert heard.events == ["refused"]
 
 
@@ -106,16 +112,16 @@ def own_redis() -> Iterator[Server]:
 async def test_a_short_pause_of_the_server_costs_no_claim(
     own_redis: Server, key: str, outcomes: Outcomes
 ) -> None:
-    async with keeping(redis_url(own_redis), key, "AJ_a") as (keeper, heard):
-        assert await keeper.claim()
-        keeper.start()
-        token = keeper.token
+    async with holding_here(redis_url(own_redis), key, "AJ_a") as (lease, heard):
+        assert await lease.claim()
+        lease.start()
+        token = lease.token
         own_redis.pause()
         await asyncio.sleep(0.9)
         own_redis.resume()
-        began = keeper._since
-        await eventually(lambda: keeper._since > began, 2)
-        assert (keeper.state, keeper.token) == (ClaimState.HELD, token)
+        began = lease._since
+        await eventually(lambda: lease._since > began, 2)
+        assert (lease.state, lease.token) == (ClaimState.HELD, token)
         assert "lost" not in heard.events
     outcomes.add("redis", "server: SIGSTOP 0.9 s", "claim kept, token kept", "kept")
 
@@ -123,17 +129,17 @@ async def test_a_short_pause_of_the_server_costs_no_claim(
 async def test_a_long_pause_is_expiry_then_the_same_claim_again(
     own_redis: Server, key: str, outcomes: Outcomes
 ) -> None:
-    async with keeping(redis_url(own_redis), key, "AJ_a") as (keeper, heard):
-        assert await keeper.claim()
-        keeper.start()
-        token, since = keeper.token, keeper._since
+    async with holding_here(redis_url(own_redis), key, "AJ_a") as (lease, heard):
+        assert await lease.claim()
+        lease.start()
+        token, since = lease.token, lease._since
         own_redis.pause()
-        await eventually(lambda: keeper.state is ClaimState.EXPIRED, 3)
+        await eventually(lambda: lease.state is ClaimState.EXPIRED, 3)
         expired = boottime() - since
-        assert not keeper.verified
+        assert not lease.verified
         own_redis.resume()
-        await eventually(lambda: keeper.state is ClaimState.HELD, 3)
-        assert keeper.token == token
+        await eventually(lambda: lease.state is ClaimState.HELD, 3)
+        assert lease.token == token
         assert heard.events.count("lost") == 1 and heard.stopped == []  # goes on by default
     outcomes.add(
         "redis", "server: SIGSTOP beyond the lease", "expired < 1.5 s, then held again",
@@ -144,14 +150,14 @@ async def test_a_long_pause_is_expiry_then_the_same_claim_again(
 async def test_a_server_that_returns_empty_gets_the_claim_again_with_a_higher_token(
     own_redis: Server, key: str, outcomes: Outcomes
 ) -> None:
-    async with keeping(redis_url(own_redis), key, "AJ_a") as (keeper, heard):
-        assert await keeper.claim()
-        keeper.start()
-        token = keeper.token
+    async with holding_here(redis_url(own_redis), key, "AJ_a") as (lease, heard):
+        assert await lease.claim()
+        lease.start()
+        token = lease.token
         own_redis.kill()
         own_redis.start()
-        took = await eventually(lambda: keeper.token != token, 3)
-        assert keeper.token > token
+        took = await eventually(lambda: lease.token != token, 3)
+        assert lease.token > token
         direct = RedisRegistry(redis_url(own_redis))
         assert isinstance(await direct.acquire(key, holder("AJ_b"), 5), Held)
         await direct.aclose()
@@ -165,14 +171,14 @@ async def test_a_rival_that_uses_the_empty_servers_gap_ends_the_older_holder(
     own_redis: Server, key: str, outcomes: Outcomes
 ) -> None:
     """The residual double-holding window, with its bound."""
-    async with keeping(redis_url(own_redis), key, "AJ_a") as (keeper, heard):
-        assert await keeper.claim()
-        keeper.start()
+    async with holding_here(redis_url(own_redis), key, "AJ_a") as (lease, heard):
+        assert await lease.claim()
+        lease.start()
         own_redis.kill()
         own_redis.start()
         direct = RedisRegistry(redis_url(own_redis))
         granted = await direct.acquire(key, holder("AJ_b"), 5)
-        assert isinstance(granted, Granted) and granted.token > keeper.token
+        assert isinstance(granted, Granted) and granted.token > lease.token
         double = await eventually(lambda: heard.stopped == ["superseded"], 3)
         await direct.aclose()
     outcomes.add(
@@ -186,19 +192,19 @@ async def test_without_a_server_the_call_is_served_unverified_and_claimed_late(
     own_redis: Server, key: str, outcomes: Outcomes, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_redis.pause()
-    async with keeping(redis_url(own_redis), key, "AJ_a") as (keeper, heard):
+    async with holding_here(redis_url(own_redis), key, "AJ_a") as (lease, heard):
         with caplog.at_level(logging.INFO):
             began = boottime()
-            assert await keeper.claim()
+            assert await lease.claim()
             took = boottime() - began
-            keeper.start()
-            assert keeper.state is ClaimState.UNVERIFIED and keeper.token == 0
+            lease.start()
+            assert lease.state is ClaimState.UNVERIFIED and lease.token == 0
             await asyncio.sleep(1.2)
             own_redis.resume()
-            late = await eventually(lambda: keeper.state is ClaimState.HELD, 3)
+            late = await eventually(lambda: lease.state is ClaimState.HELD, 3)
         warnings = [r for r in caplog.records if "cannot be reached" in r.message]
         assert len(warnings) == 1, "one warning per outage"
-        assert keeper.verified and heard.stopped == []
+        assert lease.verified and heard.stopped == []
     outcomes.add(
         "redis", "server: silent at the claim", "unverified <= 0.25 s, claimed late",
         f"{took * 1e3:.0f} ms; {late:.2f} s",
@@ -214,9 +220,9 @@ async def test_a_duplicate_proven_by_the_late_claim_is_told_to_stop(
     granted = await direct.acquire(key, who, 30)
     assert isinstance(granted, Granted)
     own_redis.pause()
-    async with keeping(redis_url(own_redis), key, "AJ_a") as (keeper, heard):
-        assert await keeper.claim()
-        keeper.start()
+    async with holding_here(redis_url(own_redis), key, "AJ_a") as (lease, heard):
+        assert await lease.claim()
+        lease.start()
         own_redis.resume()
         took = await eventually(lambda: heard.stopped == ["superseded"], 3)
     assert await direct.renew(key, who, granted.token, 30) == Renewed()
@@ -228,17 +234,17 @@ async def test_terminated_backends_cost_no_claim(
     postgres_server: Server, key: str, outcomes: Outcomes
 ) -> None:
     url = postgres_url(postgres_server.port)
-    async with keeping(url, key, "AJ_a") as (keeper, heard):
-        await warm(keeper)
-        assert await keeper.claim()
-        keeper.start()
-        token, since = keeper.token, keeper._since
+    async with holding_here(url, key, "AJ_a") as (lease, heard):
+        await warm(lease)
+        assert await lease.claim()
+        lease.start()
+        token, since = lease.token, lease._since
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
             await admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'runguard-otel'"
             )
-        await eventually(lambda: keeper._since > since, 2)
-        assert (keeper.state, keeper.token) == (ClaimState.HELD, token)
+        await eventually(lambda: lease._since > since, 2)
+        assert (lease.state, lease.token) == (ClaimState.HELD, token)
         assert "lost" not in heard.events
     outcomes.add("psycopg", "server: backends terminated", "claim kept, token kept", "kept")

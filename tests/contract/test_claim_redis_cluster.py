@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio
 import redis.crc
 
-from runguard_otel.claims.redis import RedisRegistry
+from runguard_otel.claims.registries.redis.registry import RedisRegistry
 from runguard_otel.claims.registry import Granted, Held, RegistryUnavailable
 from tests.kit import servers
 from tests.kit.fixtures import running

@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit
-from runguard_otel.claims.postgres import PostgresRegistry
+from runguard_otel.claims.registries.postgres.registry import PostgresRegistry
 from runguard_otel.claims.registry import Granted, RegistryUnavailable
 from tests.kit.faultproxy import Fault, FaultProxy
 from tests.kit.process import Server
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.contract
 
 ENDS_WITHOUT_CLOSING = """
 import asyncio, sys
-from runguard_otel.claims.open import open_registry
+from runguard_otel.claims.registries.open import open_registry
 from runguard_otel.claims.registry import Holder, RegistryUnavailable
 from runguard_otel.settings import Settings
 
@@ -70,7 +70,7 @@ async def test_a_process_ends_while_its_registry_is_silent(url: str) -> None:
 
 ENDS_IN_MID_CALL = """
 import asyncio, sys
-from runguard_otel.claims.open import open_registry
+from runguard_otel.claims.registries.open import open_registry
 from runguard_otel.claims.registry import Holder
 from runguard_otel.settings import Settings
 

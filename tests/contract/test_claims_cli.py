@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from runguard_otel.claims.dynamodb import DynamoRegistry
 from runguard_otel.claims.key import claim_key
-from runguard_otel.claims.postgres import PostgresRegistry
-from runguard_otel.claims.redis import RedisRegistry
+from runguard_otel.claims.registries.dynamodb.registry import DynamoRegistry
+from runguard_otel.claims.registries.postgres.registry import PostgresRegistry
+from runguard_otel.claims.registries.redis.registry import RedisRegistry
 from runguard_otel.claims.registry import (
     ClaimRegistry,
     Granted,
     Holder,
     RegistryUnavailable,
 )
-from runguard_otel.cli.claims import app
+from runguard_otel.cli.claims.commands import app
 from runguard_otel.core.ports import JobFacts
 from tests.kit.process import Server
 from tests.kit.servers import postgres_url
@@ -53,7 +53,7 @@ def run(*words: str, answer: str | None = None) -> tuple[int, str]:
 
 
 def claim(url: str, room: str, sid: str = "") -> Granted:
-    from runguard_otel.claims.open import open_registry
+    from runguard_otel.claims.registries.open import open_registry
     from runguard_otel.settings import Settings
 
     async def take(registry: ClaimRegistry) -> Granted:

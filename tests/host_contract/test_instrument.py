@@ -6,7 +6,7 @@ import functools
 import logging
 import pickle
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import pytest
 from livekit import rtc
@@ -15,8 +15,8 @@ from livekit.agents.ipc import job_proc_lazy_main, proc_pool
 from livekit.agents.voice import agent_activity, audio_recognition
 
 import runguard_otel
-from runguard_otel.adapters import agents_v1
-from runguard_otel.adapters.agents_v1.worker_side import WorkerSide
+from runguard_otel.adapters import livekit as adapter
+from runguard_otel.adapters.livekit.process.bring_up import BringUp
 from runguard_otel.adapters.patching import Patch, PatchSet
 from runguard_otel.instrumentor import instrument_process
 
@@ -99,9 +99,9 @@ def test_a_failure_in_the_middle_of_installing_leaves_the_host_alone_and_says_so
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = host()
-    real = agents_v1.patches
+    real = adapter.patches
 
-    def broken(services: Any) -> list[Patch]:
+    def broken(services: Any, **how: Any) -> list[Patch]:
         table = real(services)
 
         class Frozen(type):
@@ -114,7 +114,7 @@ def test_a_failure_in_the_middle_of_installing_leaves_the_host_alone_and_says_so
         table.insert(len(table) // 2, Patch(Stubborn, "method", lambda *_: None, "telemetry", ""))
         return table
 
-    monkeypatch.setattr(agents_v1, "patches", broken)
+    monkeypatch.setattr(adapter, "patches", broken)
     with caplog.at_level(logging.ERROR, "runguard_otel"):
         guard = runguard_otel.instrument()
     assert not guard.active
@@ -133,21 +133,26 @@ def test_disabled_patches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_guard_off_leaves_no_guard_hooks() -> None:
     guard = runguard_otel.instrument(mode="off")
-    assert {r.guard for r in guard.patches} <= {"telemetry", "room_reconnect", "job_dispatch"}
+    assert {r.guard for r in guard.patches} <= {
+        "telemetry",
+        "job_processes",
+        "room_reconnect",
+        "job_dispatch",
+    }
 
 
 def test_a_missing_hook_is_one_warning_per_guard(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = agents_v1.patches
+    real = adapter.patches
 
-    def older(services: Any) -> list[Patch]:
+    def older(services: Any, **how: Any) -> list[Patch]:
         gone = [
             Patch(rtc.Room, f"gone_{n}", lambda *_: None, "vad_misfire", "a test") for n in "ab"
         ]
-        return [*real(services), *gone]
+        return [*real(services, **how), *gone]
 
-    monkeypatch.setattr(agents_v1, "patches", older)
+    monkeypatch.setattr(adapter, "patches", older)
     with caplog.at_level(logging.WARNING, "runguard_otel"):
         assert runguard_otel.instrument().active
     warnings = [r.getMessage() for r in caplog.records if "degraded" in r.getMessage()]
@@ -158,7 +163,35 @@ def test_a_missing_hook_is_one_warning_per_guard(
 def test_a_bad_argument_raises_at_once_and_patches_nothing() -> None:
     before = host()
     with pytest.raises(runguard_otel.SettingsError, match="off, observe, enforce"):
-        runguard_otel.instrument(mode="loud")
+        runguard_otel.instrument(mode=cast("Any", "loud"))
+    assert host() == before
+
+
+class _Mistake(NamedTuple):
+    arguments: dict[str, Any]
+    says: str
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        _Mistake(
+            {"settings": {"mode": "observe"}}, r"settings=.*Settings\(\.\.\.\).*instrument\(mode="
+        ),
+        _Mistake({"settings": 42}, "settings"),
+        _Mistake({"on_trip": "x"}, "on_trip='x'.*function of one Trip"),
+        _Mistake({"tracer_provider": 3}, "tracer_provider=3.*get_tracer"),
+        _Mistake({"meter_provider": object()}, "meter_provider=.*get_meter"),
+        _Mistake({"logger_provider": "otlp"}, "logger_provider='otlp'.*get_logger"),
+        _Mistake({"claims_url": "reddis://x"}, "claims_url .*cannot be used; allowed schemes"),
+        _Mistake({"prices": 3}, "prices=3"),
+    ],
+    ids=lambda m: f"{next(iter(m.arguments))}={next(iter(m.arguments.values()))!r:.20}",
+)
+def test_every_bad_argument_is_named_with_what_to_pass_instead(mistake: _Mistake) -> None:
+    before = host()
+    with pytest.raises(runguard_otel.SettingsError, match=mistake.says):
+        runguard_otel.instrument(**mistake.arguments)
     assert host() == before
 
 
@@ -195,7 +228,7 @@ def test_a_job_process_gets_every_setting_of_its_worker_whatever_its_environment
     monkeypatch.setenv("RUNGUARD_HASH_SALT", "of the environment")
     worker = runguard_otel.instrument(mode="enforce", vad_misfire_limit=5, hash_salt="pepper")
     assert worker._services is not None
-    payload = pickle.loads(pickle.dumps(WorkerSide(worker._services)._payload()))
+    payload = pickle.loads(pickle.dumps(BringUp(worker._services).payload()))
     runguard_otel.uninstrument()
     monkeypatch.setenv("RUNGUARD_VAD_MISFIRE_LIMIT", "9")
     instrument_process(payload)

@@ -11,9 +11,9 @@ import pytest
 from livekit.agents.ipc.job_proc_lazy_main import _JobProc
 from livekit.agents.ipc.proc_pool import ProcPool
 
-from runguard_otel.adapters.agents_v1 import dispatch
-from runguard_otel.adapters.agents_v1.services import Services
-from runguard_otel.claims.desk import ClaimDesk
+from runguard_otel.adapters.livekit.dispatch import hooks as dispatch
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.claims.service import ClaimService
 from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.host_contract
 
 LOAD_AND_OPEN = """
 import sys
-from runguard_otel.claims.open import load, open_registry
+from runguard_otel.claims.registries.open import load, open_registry
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 load(sys.argv[1])
@@ -61,7 +61,7 @@ def test_opening_a_registry_imports_nothing_that_was_not_loaded_ahead(
     assert (done.stdout.strip(), done.stderr) == (said, "")
 
 
-class Watched(ClaimDesk):
+class Watched(ClaimService):
     """Notes in which thread it loads, and whether a loop runs there."""
 
     def __init__(self) -> None:

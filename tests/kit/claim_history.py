@@ -3,7 +3,8 @@
 A linearizability checker for claims, after Wing and Gong with visited states remembered. Every
 operation must take effect at one point between its call and its answer. Two things make leases
 special. *Expiry*: another job may take a claim only from the lease end on, which lies one lease
-after the point at which the last extension took effect; that point is known as an interval.
+after the point at which the last extension took effect; that point is known as an interval. Unless
+its holder is *ending*: then any job that asks has it, and is never told that it is held.
 *Ambiguity*: an operation without an answer may have taken effect at any later time, or never.
 """
 
@@ -33,8 +34,10 @@ class Operation:
         instance: Which process of it.
         ttl: Lease length.
         token: The token granted, shown or used.
-        answer: ``new``, ``reentrant``, ``handoff``, ``takeover``, ``held``; ``renewed``,
-            ``superseded``, ``missing``; ``released``, ``not released``; ``done``; ``""`` unknown.
+        answer: ``new``, ``reentrant``, ``handoff``, ``takeover``, ``passed_on``, ``held``;
+            ``renewed``, ``superseded``, ``missing``; ``released``, ``not released``; ``done``;
+            ``""`` unknown.
+        ending: Whether a renewal says that the holder ends.
     """
 
     kind: Kind
@@ -45,6 +48,7 @@ class Operation:
     ttl: float = 0.0
     token: int = 0
     answer: str = ""
+    ending: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class _Record:
     soonest: float = 0.0
     latest: float = 0.0
     above: int = 0  # the next token must be higher than this
+    ending: bool = False
 
     def is_token(self, token: int) -> bool:
         return token > self.above if self.token == 0 else token == self.token
@@ -67,7 +72,9 @@ class _Record:
         return replace(self, token=token, above=max(self.above, token))
 
     def until(self, op: Operation) -> _Record:
-        return replace(self, soonest=op.called + op.ttl, latest=op.answered + op.ttl)
+        """Granted or renewed; who is granted it does not end."""
+        soonest, latest = op.called + op.ttl, op.answered + op.ttl
+        return replace(self, soonest=soonest, latest=latest, ending=op.ending)
 
 
 def linearizable(history: Sequence[Operation], *, clockless: bool = False) -> bool:
@@ -117,11 +124,13 @@ def _acquire(record: _Record, op: Operation, clockless: bool) -> Iterator[_Recor
     others = record.held and record.job != op.job
     if op.answer == "held":
         still = clockless or op.called - TOLERANCE <= record.latest
-        if others and still and record.is_token(op.token):
+        if others and not record.ending and still and record.is_token(op.token):
             yield record.told(op.token)
         return
     if not record.held:
         how = "new"
+    elif others and record.ending:
+        how = "passed_on"
     elif others:
         if op.answered + TOLERANCE < record.soonest:
             return
@@ -159,7 +168,7 @@ def _release(record: _Record, op: Operation) -> Iterator[_Record]:
     ours = record.held and record.instance == op.instance and record.is_token(op.token)
     if op.answer in ("released", ""):
         if ours:
-            yield replace(record.told(op.token), held=False)
+            yield replace(record.told(op.token), held=False, ending=False)
     elif not ours:
         yield record
 

@@ -13,8 +13,8 @@ import uuid
 
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit
 from runguard_otel.claims.clock import boottime
-from runguard_otel.claims.keeper import ClaimKeeper
-from runguard_otel.claims.open import open_registry
+from runguard_otel.claims.holder import LeaseHolder
+from runguard_otel.claims.registries.open import open_registry
 from runguard_otel.claims.registry import Holder
 from runguard_otel.claims.state import Timing
 from runguard_otel.core.ports import ClaimEvent
@@ -44,13 +44,13 @@ async def hold(url: str, key: str, job: str, ttl: float, heartbeat: float, timeo
     listener = Speaker()
     bounded = BoundedRegistry(registry, timeout, Circuit(), listener.registry_call)
     who = Holder(job, uuid.uuid4().hex, "worker-1")
-    keeper = ClaimKeeper(bounded, key, who, listener, timing=Timing(ttl, heartbeat, timeout))
-    await keeper.claim()
-    keeper.start()
+    holder = LeaseHolder(bounded, key, who, listener, timing=Timing(ttl, heartbeat, timeout))
+    await holder.claim()
+    holder.start()
     believed = False
     while True:
-        if keeper.verified != believed:
-            believed = keeper.verified
+        if holder.verified != believed:
+            believed = holder.verified
             say("believes" if believed else "doubts")
         await asyncio.sleep(0.005)
 

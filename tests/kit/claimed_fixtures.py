@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from runguard_otel.claims.memory import MemoryStore
+from runguard_otel.claims.registries.memory import MemoryStore
 from tests.kit.claimed_jobs import QUICK, Context, Process, job, run_job
 
 

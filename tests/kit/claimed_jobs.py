@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,15 +11,15 @@ from typing import Any
 from livekit.agents import JobContext, JobRequest
 from livekit.protocol import agent, models
 
-from runguard_otel.adapters.agents_v1 import dispatch
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.dispatch import hooks as dispatch
+from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.claims.current import current_claim
-from runguard_otel.claims.desk import ClaimDesk
-from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
+from runguard_otel.claims.registries.memory import MemoryRegistry, MemoryStore
 from runguard_otel.claims.registry import RegistryUnavailable
+from runguard_otel.claims.service import ClaimService
 from runguard_otel.settings import Settings
-from tests.kit.host import job_proc
+from runguard_otel.testing.jobs import job_proc
 from tests.kit.recorder import MemoryRecorder
 
 QUICK = {"claims_ttl_seconds": 2.0, "claims_heartbeat_seconds": 0.5}
@@ -32,7 +33,7 @@ class Process:
         self.recorder = MemoryRecorder()
         self.services = Services(Settings.load(**settings), self.recorder)
         self.registry = Switchable(store, self)
-        self.services.claims = ClaimDesk(
+        self.services.claims = ClaimService(
             self.services.settings, lambda: self.services.worker, lambda *_: self.registry
         )
         self.table = dispatch.patches(self.services)
@@ -47,10 +48,23 @@ class Process:
         self.patches.undo()
         self.services.close()
 
+    def calls(self) -> Counter[tuple[str, str]]:
+        """How often each operation of the registry ended how."""
+        return Counter(
+            (labels["operation"], labels["result"])
+            for name, _, labels in self.recorder.values
+            if name == "runguard.job.claim.duration"
+        )
+
     async def connect(self, connected: Any, context: Any) -> None:
         """`JobContext.connect` as patched, around a stand-in for what LiveKit does."""
         (patch,) = (p for p in self.table if p.owner is JobContext)
-        await patch.wrapper(connected, context, (), {})
+
+        async def host(_: Any) -> None:
+            await connected()
+
+        assert patch.shape is not None
+        await patch.shape(host, patch.wrapper, [True])(context)
 
     def request(self, job: agent.Job, fails: BaseException | None = None) -> JobRequest:
         async def on_reject(terminate: bool | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A claim keeper over a fake clock: time passes only when somebody sleeps, or a test says so."""
+"""A claim holder over a fake clock: time passes only when somebody sleeps, or a test says so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runguard_otel.claims.circuit import BoundedRegistry, Circuit
-from runguard_otel.claims.keeper import ClaimKeeper
-from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
+from runguard_otel.claims.holder import LeaseHolder
+from runguard_otel.claims.registries.memory import MemoryRegistry, MemoryStore
 from runguard_otel.claims.registry import Holder, RegistryUnavailable
 from runguard_otel.claims.state import Policy, Timing
 from runguard_otel.core.ports import ClaimEvent
@@ -44,9 +44,9 @@ class FaultyRegistry(MemoryRegistry):
         self._fault()
         return self._answer(await super().acquire(*args, **kwargs))
 
-    async def renew(self, *args: Any) -> Any:
+    async def renew(self, *args: Any, **kwargs: Any) -> Any:
         self._fault()
-        return self._answer(await super().renew(*args))
+        return self._answer(await super().renew(*args, **kwargs))
 
     async def release(self, *args: Any) -> Any:
         self._fault()
@@ -75,7 +75,7 @@ class Heard:
 
 
 class World:
-    """One clock, one store, and as many keepers as a test wants."""
+    """One clock, one store, and as many holders as a test wants."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -104,12 +104,21 @@ class World:
         self.now = max(self.now, end)
         await asyncio.sleep(0)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> asyncio.Task[None]:
+        """Let time pass, and call."""
+
+        async def sleep() -> None:
+            await self.sleep(seconds)
+            call()
+
+        return asyncio.get_running_loop().create_task(sleep())
+
     def registry(self) -> FaultyRegistry:
         made = FaultyRegistry(self.store)
         made.spend = self.pass_time
         return made
 
-    def keeper(
+    def holder(
         self,
         job: str = "AJ_a",
         *,
@@ -117,20 +126,20 @@ class World:
         policy: Policy | None = None,
         circuit: Circuit | None = None,
         instance: str = "",
-    ) -> tuple[ClaimKeeper, Heard, FaultyRegistry]:
+    ) -> tuple[LeaseHolder, Heard, FaultyRegistry]:
         heard, faulty = Heard(), registry or self.registry()
         bounded = BoundedRegistry(
             faulty, 0.25, circuit or Circuit(self.clock), heard.registry_call, self.clock
         )
-        keeper = ClaimKeeper(
+        holder = LeaseHolder(
             bounded,
             KEY,
             Holder(job, instance or f"instance of {job}", "worker"),
             heard,
-            timing=Timing(9, 3, 0.25),
+            timing=Timing(9, 3, 0.25, notice=6),
             policy=policy,
             clock=self.clock,
-            sleep=self.sleep,
+            later=self.later,
             jitter=lambda: 0.5,
         )
-        return keeper, heard, faulty
+        return holder, heard, faulty

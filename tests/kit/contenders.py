@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runguard_otel.claims.open import open_registry
+from runguard_otel.claims.registries.open import open_registry
 from runguard_otel.claims.registry import ClaimRegistry, Granted, Held, Holder, RegistryUnavailable
 from runguard_otel.settings import Settings
 
@@ -36,7 +36,8 @@ async def insist(registry: ClaimRegistry, key: str, who: Holder, ttl: float) -> 
     """
     while True:
         with suppress(RegistryUnavailable):
-            return await registry.acquire(key, who, ttl)
+            async with registry.turn():
+                return await registry.acquire(key, who, ttl)
 
 
 async def rush(registry: ClaimRegistry, key: str, first: int, count: int) -> list[int]:

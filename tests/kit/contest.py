@@ -8,7 +8,7 @@ import random
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from runguard_otel.claims.clock import boottime
@@ -64,7 +64,7 @@ class Client:
     random: random.Random
     seen: Seen
     careless: float
-    versions: dict[str, tuple[str, float]] = field(default_factory=dict)
+    versions: dict[str, tuple[tuple[int, str], float]] = field(default_factory=dict)
 
     async def call(
         self, key: str, op: Operation, work: Awaitable[T], note: Callable[[T], tuple[str, int]]
@@ -74,12 +74,11 @@ class Client:
         try:
             answer = await asyncio.wait_for(work, self.timeout)
         except (RegistryUnavailable, asyncio.TimeoutError):
-            lost = Operation(op.kind, called, INFINITY, op.job, op.instance, op.ttl, op.token)
-            self.seen.histories[key].append(lost)
+            self.seen.histories[key].append(replace(op, called=called, answered=INFINITY))
             return None
         word, token = note(answer)
         self.seen.histories[key].append(
-            Operation(op.kind, called, boottime(), op.job, op.instance, op.ttl, token, word)
+            replace(op, called=called, answered=boottime(), token=token, answer=word)
         )
         return answer
 
@@ -94,22 +93,31 @@ class Client:
             self.registry.acquire(key, who, self.ttl, observed=self._observed(key)),
             lambda a: (a.how if isinstance(a, Granted) else "held", a.token),
         )
-        last, _ = self.versions.get(key, ("", 0.0))
-        if isinstance(answer, Held) and answer.version != last:
-            self.versions[key] = (answer.version, boottime())
+        last, _ = self.versions.get(key, ((0, ""), 0.0))
+        if isinstance(answer, Held) and (answer.token, answer.version) != last:
+            self.versions[key] = ((answer.token, answer.version), boottime())
         if not isinstance(answer, Granted):
             return
-        start, until, token = boottime(), sent + self.ttl, answer.token
+        until, token = sent + self.ttl, answer.token
+        start: float | None = boottime()
         conduct = self.random.random()
         overstays = conduct < self.careless
+
+        def believed(end: float) -> None:
+            nonlocal start
+            if start is not None:
+                self.seen.beliefs[key].append(Belief(start, min(until, end), token))
+            start = None
+
         for _ in range(self.random.randrange(1 if overstays else 0, 3)):
             await asyncio.sleep(self.ttl * (1.3 if overstays else 0.3 * self.random.random()))
-            sent = boottime()
-            ended = min(until, sent)
+            sent, ending = boottime(), self.random.random() < 0.3
+            if ending or until < sent:  # it gives the claim away, or had stopped believing
+                believed(sent)
             renewed = await self.call(
                 key,
-                Operation("renew", 0, 0, job, who.instance, self.ttl, token),
-                self.registry.renew(key, who, token, self.ttl),
+                Operation("renew", 0, 0, job, who.instance, self.ttl, token, ending=ending),
+                self.registry.renew(key, who, token, self.ttl, ending=ending),
                 lambda r: (
                     ("renewed", token)
                     if isinstance(r, Renewed)
@@ -117,18 +125,17 @@ class Client:
                 ),
             )
             if isinstance(renewed, Renewed):
-                if until < sent:  # it had stopped believing in between
-                    self.seen.beliefs[key].append(Belief(start, until, token))
-                    start = boottime()
                 until = sent + self.ttl
+                if start is None and not ending:
+                    start = boottime()
             elif renewed is not None:
-                until = ended
+                believed(sent)
         if conduct > 0.85:  # vanish, as a crash does
-            self.seen.beliefs[key].append(Belief(start, min(until, boottime()), token))
+            believed(boottime())
             return
         if overstays:
             await asyncio.sleep(self.ttl * 1.3)
-        self.seen.beliefs[key].append(Belief(start, min(until, boottime()), token))
+        believed(boottime())
         await self.call(
             key,
             Operation("release", 0, 0, job, who.instance, 0, token),
@@ -137,8 +144,10 @@ class Client:
         )
 
     def _observed(self, key: str) -> Observation | None:
-        version, since = self.versions.get(key, ("", 0.0))
-        return Observation(version, boottime() - since) if version else None
+        if key not in self.versions:
+            return None
+        (token, version), since = self.versions[key]
+        return Observation(token, version, boottime() - since)
 
 
 async def opened(registry: ClaimRegistry) -> None:

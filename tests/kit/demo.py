@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runguard_otel.demo.runs import Programme, Run
+from runguard_otel.demo.runs import Plan, Run
 from runguard_otel.demo.scene import STORMS, Storm
 from runguard_otel.demo.usage import Used
 from runguard_otel.demo.wire import Event
@@ -42,8 +42,8 @@ def trip(guard: str, at: float = 3.0) -> Event:
 
 def played(
     *names: str, on: Used = LITTLE, off: Used = PLENTY, tripped: bool = True, served: int = 2
-) -> Programme:
-    """A programme whose runs are over.
+) -> Plan:
+    """A plan whose runs are over.
 
     Args:
         *names: Its storms; all by default.
@@ -52,10 +52,10 @@ def played(
         tripped: Whether the guards tripped.
         served: How many of the two things a user asked for were understood with guards on.
     """
-    programme = Programme(tuple(s for s in STORMS if not names or s.name in names))
-    for run in programme.runs:
+    plan = Plan(tuple(s for s in STORMS if not names or s.name in names))
+    for run in plan.runs:
         play(run, on if run.guards else off, tripped, served if run.guards else 2)
-    return programme
+    return plan
 
 
 def play(run: Run, used: Used, tripped: bool, served: int) -> None:

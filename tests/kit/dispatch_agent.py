@@ -17,6 +17,7 @@ from livekit.agents import AgentServer, JobContext, JobExecutorType, cli
 
 import runguard_otel
 
+PRELOADED = "runguard_otel.preload" in sys.modules
 HOW = os.environ["RG_INSTRUMENT"]
 
 if HOW == "module":
@@ -43,7 +44,13 @@ async def entrypoint(ctx: JobContext) -> None:
     from runguard_otel.claims.current import current_claim
 
     claim = current_claim()
-    step("entered", job=ctx.job.id, room=ctx.room.name, token=claim.token if claim else 0)
+    step(
+        "entered",
+        job=ctx.job.id,
+        room=ctx.room.name,
+        token=claim.token if claim else 0,
+        preloaded=PRELOADED,
+    )
 
     async def left(reason: str) -> None:
         step("left", job=ctx.job.id, reason=reason)

@@ -22,8 +22,16 @@ REPOSITORY = Path(__file__).parents[2]
 AGENT = Path(__file__).with_name("executor_agent.py")
 SOUND_CARD = Path(__file__).with_name("sound_card")
 
-GUARDS = ["job_dispatch", "room_reconnect", "telemetry", "track_subscribe", "vad_misfire"]
-"""The four, and what they report to."""
+GUARDS = [
+    "job_dispatch",
+    "job_processes",
+    "room_reconnect",
+    "session_overrun",
+    "telemetry",
+    "track_subscribe",
+    "vad_misfire",
+]
+"""The guards, what they report to, and how job processes are reached."""
 
 _UNCLEAN = (
     "Traceback",

@@ -28,9 +28,15 @@ Burst = tuple[float, float, float]
 
 @dataclass
 class History:
-    """Series to be written; ``seed`` of the small irregularities that real traffic has."""
+    """Series to be written; ``seed`` of the small irregularities that real traffic has.
+
+    Args:
+        seed: Of the irregularities.
+        agents: Service to agent, for what is measured without one.
+    """
 
     seed: int = 7
+    agents: Mapping[str, str] = field(default_factory=dict)
     series: dict[str, list[tuple[str, list[float]]]] = field(default_factory=dict)
 
     def add(self, metric: str, suffix: str, labels: Labels, values: list[float]) -> None:
@@ -41,19 +47,19 @@ class History:
 
     def count(self, metric: str, owner: Labels, base: float, *bursts: Burst, **by: str) -> None:
         """A counter: ``base`` events per second and more in bursts."""
-        labels = _labels(owner, by)
+        labels = self._labels(metric, owner, by)
         values = self._walk(f"{metric}{labels}", base, bursts, whole=True)
         self.add(metric, "", labels, values)
 
     def dollars(self, metric: str, owner: Labels, base: float, *bursts: Burst, **by: str) -> None:
         """A counter of parts: ``base`` dollars per second and more in bursts."""
-        labels = _labels(owner, by)
+        labels = self._labels(metric, owner, by)
         values = self._walk(f"{metric}{labels}", base, bursts, whole=False)
         self.add(metric, "", labels, [round(v, 6) for v in values])
 
     def level(self, metric: str, owner: Labels, base: float, *bursts: Burst, **by: str) -> None:
         """An up-down counter."""
-        labels = _labels(owner, by)
+        labels = self._labels(metric, owner, by)
         rng = random.Random(f"{self.seed}{metric}{labels}")
         values = [round(_rate(p, base, bursts) * rng.uniform(0.95, 1.05)) for p in range(POINTS)]
         self.add(metric, "", labels, [float(v) for v in values])
@@ -62,7 +68,7 @@ class History:
         self, metric: str, owner: Labels, slow: float, base: float, *bursts: Burst, **by: str
     ) -> None:
         """A histogram; the share ``slow`` of each bucket's calls is beyond the next bound."""
-        labels = _labels(owner, by)
+        labels = self._labels(metric, owner, by)
         calls = self._walk(f"{metric}{labels}", base, bursts, whole=True)
         bounds = [*METRICS[metric].buckets, float("inf")]
         for place, bound in enumerate(bounds):
@@ -78,6 +84,12 @@ class History:
         start = end - MINUTES * 60
         beats = [start + p * STEP - 0.5 for p in range(POINTS)]
         self.add("runguard.worker.heartbeat", "", owner, beats)
+
+    def _labels(self, metric: str, owner: Labels, by: Labels) -> dict[str, str]:
+        agent = self.agents.get(owner.get("service_name", ""))
+        if agent and "agent" in METRICS[metric].attributes:
+            by = {"agent": agent, **by}
+        return {**owner, **{prometheus_label(k): v for k, v in by.items()}}
 
     def _walk(
         self, name: str, base: float, bursts: tuple[Burst, ...], *, whole: bool
@@ -109,10 +121,6 @@ class History:
 def _rate(point: int, base: float, bursts: tuple[Burst, ...]) -> float:
     minute = point * STEP / 60
     return base + sum(more for start, end, more in bursts if start <= minute < end)
-
-
-def _labels(owner: Labels, by: Labels) -> dict[str, str]:
-    return {**owner, **{prometheus_label(k): v for k, v in by.items()}}
 
 
 CONFIG = """

@@ -45,18 +45,6 @@ MAY_HANG_AT_ITS_END = "_shutting_down_fut" in inspect.getsource(ThreadJobExecuto
 us too: from 1.5 to 1.7 up to every second time, in 1.8 once in fifty on a busy machine."""
 
 
-def job_proc(entrypoint: Any) -> _JobProc:
-    """The runner of one job, as the installed release wants it made."""
-    wanted: dict[str, Any] = {
-        "session_end_fnc": None,
-        "session_end_timeout": 1,
-        "executor_type": None,  # not read before a job starts
-    }
-    known = inspect.signature(_JobProc.__init__).parameters
-    arguments = {name: value for name, value in wanted.items() if name in known}
-    return _JobProc(lambda _: None, entrypoint, **arguments)
-
-
 def console_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the CLI leaves things behind that was told ``console``."""
     cli: Any = importlib.import_module("livekit.agents.cli")

@@ -1,5 +1,6 @@
 """Job processes for the hub: real, short-lived, a third of them killed after their last event.
 
+Every guard acts in them, so that every outcome can happen; their worker must be set to the same.
 They are forked from a fork server that has imported this module, as LiveKit's are.
 """
 
@@ -19,7 +20,7 @@ from runguard_otel.core.signatures import SIGNATURES
 from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import build
-from runguard_otel.telemetry.possible import possible_outcomes
+from runguard_otel.telemetry.catalogue.zero import possible_outcomes
 
 AGENT = "support"
 _CHOICES = [(s, o) for s in SIGNATURES for o in possible_outcomes(s) if o != "observed"]
@@ -56,7 +57,11 @@ def emitted(job: Job) -> list[tuple[str, str]]:
 
 def run_job(address: str, job: Job) -> None:
     """The process."""
-    telemetry = build(Settings.load(), tracer_provider=TracerProvider(), agent_name=lambda: AGENT)
+    telemetry = build(
+        Settings.load(session_overrun_mode="enforce"),
+        tracer_provider=TracerProvider(),
+        agent_name=lambda: AGENT,
+    )
     telemetry.use_hub(address)
     telemetry.job_started()
     recorder = telemetry.recorder

@@ -24,9 +24,9 @@ needs_server = pytest.mark.skipif(
 )
 
 
-def new_room() -> str:
+def new_room(kind: str = "room") -> str:
     """A room name that no other test uses."""
-    return f"room-{uuid.uuid4().hex[:10]}"
+    return f"{kind}-{uuid.uuid4().hex[:10]}"
 
 
 def url() -> str:
@@ -34,14 +34,16 @@ def url() -> str:
     return os.environ["LIVEKIT_URL"]
 
 
-def token(room: str, identity: str, *, agent: bool = False) -> str:
-    """A token that lets ``identity`` join ``room``."""
+def token(room: str, identity: str, *, agent: bool = False, on_behalf_of: str = "") -> str:
+    """A token that lets ``identity`` join ``room``, as an agent, or as the avatar of one."""
     made = (
         api.AccessToken()
         .with_identity(identity)
         .with_grants(api.VideoGrants(room_join=True, room=room, agent=agent))
     )
-    return (made.with_kind("agent") if agent else made).to_jwt()
+    if on_behalf_of:
+        made = made.with_attributes({"lk.publish_on_behalf": on_behalf_of})
+    return (made.with_kind("agent") if agent or on_behalf_of else made).to_jwt()
 
 
 @contextlib.asynccontextmanager

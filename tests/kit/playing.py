@@ -22,11 +22,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import runguard_otel
-from runguard_otel.demo.stage.models import ScriptedTTS, ScriptedVAD, final
-from runguard_otel.demo.stage.realtime import ScriptedRealtimeModel
-from tests.kit.meeting import ROOM, PublishingStage, job_on_stage, until
+from runguard_otel.testing.calls import close_quickly
+from runguard_otel.testing.jobs import job_on_stage
+from runguard_otel.testing.models import ScriptedTTS, ScriptedVAD, final
+from runguard_otel.testing.realtime import ScriptedRealtimeModel
+from runguard_otel.testing.stage import ROOM, Stage
+from runguard_otel.testing.waiting import settle, until
 from tests.kit.scripted_inference import Choosing, impatient_sessions, scripted_models
-from tests.kit.speech import BreakableSTT, close_quickly, settle
+from tests.kit.speech import BreakableSTT
 
 SPEECH = stt.SpeechEventType
 CALLER = "alice"
@@ -42,7 +45,7 @@ class Show:
 
     def __init__(
         self,
-        stage: PublishingStage,
+        stage: Stage,
         guard: runguard_otel.RunGuard | None,
         spans: InMemorySpanExporter,
     ) -> None:
@@ -194,7 +197,7 @@ def playing(
     provider.add_span_processor(SimpleSpanProcessor(spans))
     runguard_otel.uninstrument()
     guard = runguard_otel.instrument(tracer_provider=provider, **settings) if guards else None
-    with monkeypatch.context() as patch, PublishingStage() as stage:
+    with monkeypatch.context() as patch, Stage() as stage:
         show = Show(stage, guard, spans)
         scripted_models(patch, show)
         impatient_sessions(patch, show)

@@ -9,10 +9,10 @@ from typing import Any
 
 from livekit.agents import Agent, AgentSession
 
-from runguard_otel.demo.stage.models import ScriptedAudioInput, ScriptedAudioOutput, ScriptedVAD
-from runguard_otel.demo.stage.realtime import ScriptedRealtimeModel
-from runguard_otel.demo.stage.responses import Heard, Response
-from tests.kit.speech import settle, until
+from runguard_otel.testing.models import ScriptedAudioInput, ScriptedAudioOutput, ScriptedVAD
+from runguard_otel.testing.realtime import ScriptedRealtimeModel
+from runguard_otel.testing.responses import Heard, Response
+from runguard_otel.testing.waiting import settle, until
 
 
 class RealtimeCall:

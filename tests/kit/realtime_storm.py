@@ -9,7 +9,7 @@ import pytest
 from livekit.agents.voice.agent_activity import AgentActivity
 from livekit.agents.voice.audio_recognition import AudioRecognition
 
-from runguard_otel.demo.stage.realtime import ScriptedRealtimeModel
+from runguard_otel.testing.realtime import ScriptedRealtimeModel
 from tests.kit.realtime import RealtimeCall
 
 ORDERS = pytest.mark.parametrize("first", [False, True], ids=["answer-first", "transcript-first"])

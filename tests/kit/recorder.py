@@ -45,10 +45,10 @@ class MemoryRecorder:
     def trip(self, trip: Trip, *, context: object | None = None) -> None:
         self.trips.append(trip)
 
-    def guard_opened(self, guard: str) -> None:
+    def guard_opened(self, guard: str, signature: str = "", mode: str = "") -> None:
         self.open_guards[str(guard)] += 1
 
-    def guard_closed(self, guard: str) -> None:
+    def guard_closed(self, guard: str, signature: str = "", mode: str = "") -> None:
         self.open_guards[str(guard)] -= 1
 
     def add(self, metric: str, amount: float = 1, /, **attributes: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis.asyncio
 
-from runguard_otel.claims.redis import RedisRegistry
+from runguard_otel.claims.registries.redis.registry import RedisRegistry
 from runguard_otel.claims.registry import Granted, Held, Renewed
 from tests.kit.registries import holder
 

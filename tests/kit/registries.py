@@ -27,6 +27,7 @@ class Bench:
         ttl: A lease length that is short for this backend, in seconds.
         forget: Deletes all records, as a server that lost its data; ``None`` skips that test.
         contenders: How many claim at once in the contest.
+        spoil: Each puts something that is no record of ours in place of the record of a key.
     """
 
     make: Callable[[], ClaimRegistry]
@@ -34,6 +35,7 @@ class Bench:
     ttl: float = 1.0
     forget: Callable[[], Awaitable[None]] | None = None
     contenders: int = 50
+    spoil: tuple[Callable[[str], Awaitable[None]], ...] = ()
     opened: list[ClaimRegistry] = field(default_factory=list)
 
     async def registry(self) -> ClaimRegistry:
@@ -80,7 +82,7 @@ async def take_over(bench: Bench, registry: ClaimRegistry, key: str, who: Holder
     seen = await registry.acquire(key, who, bench.ttl)
     assert isinstance(seen, Held), seen
     await bench.wait(bench.ttl * 1.1 + 0.05)
-    observed = Observation(seen.version, bench.ttl * 1.1 + 0.05)
+    observed = Observation(seen.token, seen.version, bench.ttl * 1.1 + 0.05)
     answer = await registry.acquire(key, who, bench.ttl, observed=observed)
     assert isinstance(answer, Granted), answer
     return answer

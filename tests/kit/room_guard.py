@@ -6,11 +6,11 @@ from typing import Any
 
 from livekit import rtc
 
-from runguard_otel.adapters.agents_v1 import room as room_adapter
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.reconnect import hooks as reconnect
+from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.ffi import StageServer
 from runguard_otel.settings import Settings
+from runguard_otel.testing.ffi import StageServer
 from tests.kit.recorder import MemoryRecorder
 
 URL = "wss://stage.example"
@@ -25,7 +25,7 @@ class Guarded:
     def __init__(self, tolerant: bool = False, **settings: Any) -> None:
         self.recorder = MemoryRecorder(tolerant=tolerant)
         self.services = Services(Settings.load(**settings), self.recorder)
-        self.patches = PatchSet(room_adapter.patches(self.services))
+        self.patches = PatchSet(reconnect.patches(self.services))
 
     def __enter__(self) -> Guarded:
         self.patches.install()
@@ -35,11 +35,25 @@ class Guarded:
         self.patches.undo()
         self.services.close()
 
-    def reconnects(self) -> list[str]:
-        return [str(e.outcome) for e in self.recorder.events if e.signature == "room_reconnect"]
+    def reconnects(self, signature: str = "room_reconnect") -> list[str]:
+        return [str(e.outcome) for e in self.recorder.events if e.signature == signature]
+
+    def redials(self) -> list[str]:
+        return self.reconnects("room_reconnect:redial")
 
 
 async def connect(server: StageServer, room: str = "lobby", identity: str = "agent") -> rtc.Room:
     made = rtc.Room()
     await made.connect(URL, server.token(room, identity))
     return made
+
+
+async def lose(
+    server: StageServer,
+    room: rtc.Room,
+    reason: rtc.DisconnectReason.ValueType = Reason.SIGNAL_CLOSE,
+) -> None:
+    """The server, or the way to it, ends the connection."""
+    server.drop("lobby", reason)
+    await server.settle()
+    assert not room.isconnected()

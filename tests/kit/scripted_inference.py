@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from livekit.agents import llm
 
-from runguard_otel.demo.stage.models import ScriptedLLM, ScriptedTTS, ScriptedVAD
-from runguard_otel.demo.stage.realtime import ScriptedRealtimeModel
+from runguard_otel.testing.models import ScriptedLLM, ScriptedTTS, ScriptedVAD
+from runguard_otel.testing.realtime import ScriptedRealtimeModel
 from tests.kit.speech import BreakableSTT
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from livekit import rtc
 
-from runguard_otel.demo.stage.ffi import StageServer
+from runguard_otel.testing.ffi import StageServer
 
 
 @pytest.fixture

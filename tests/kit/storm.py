@@ -1,4 +1,4 @@
-"""What happened in the three hours: two services, each of the four loops, and small mishaps.
+"""What happened in the three hours: two services, each of the loops, and small mishaps.
 
 With guards that act the loops stop after seconds and count as avoided; with guards that only
 observe they go on and count as wasted.
@@ -11,8 +11,9 @@ from tests.kit.history import History, Labels
 __all__ = ["FRONT", "NIGHT", "healthy", "storm"]
 
 FRONT = {"cluster": "eu", "service_name": "front-desk", "instance": "w1:9464", "job": "agents"}
-NIGHT = {"cluster": "eu", "service_name": "night-desk", "instance": "w2:9464", "job": "agents"}
+NIGHT = {"cluster": "us", "service_name": "night-desk", "instance": "w2:9464", "job": "agents"}
 
+AGENTS = {"front-desk": "reservations", "night-desk": "unnamed"}  # LiveKit's default is no name
 _NOVA = {"provider": "deepgram", "model": "nova-3"}
 _SCRIBE = {"provider": "elevenlabs", "model": "scribe_v2"}
 _GPT = {"provider": "openai", "model": "gpt-5-mini"}
@@ -26,7 +27,7 @@ def storm(end: float, *, enforce: bool) -> History:
         end: Unix time of the last sample.
         enforce: Whether the guards act or only observe.
     """
-    history = History()
+    history = History(agents=AGENTS)
     for owner in (FRONT, NIGHT):
         history.heartbeat(owner, end)
         _ordinary(history, owner)
@@ -34,28 +35,35 @@ def storm(end: float, *, enforce: bool) -> History:
     _misfires(history, NIGHT, enforce)
     _dispatch(history, FRONT, enforce)
     _cascade(history, NIGHT, enforce)
+    _overruns(history, NIGHT, enforce)
     _mishaps(history)
     return history
 
 
 def healthy(end: float) -> History:
     """Three hours in which nothing happened but calls, some noise and a lost connection."""
-    history = History()
+    history = History(agents=AGENTS)
     for owner in (FRONT, NIGHT):
         history.heartbeat(owner, end)
         _ordinary(history, owner)
         history.level("runguard.stt.streams", owner, 15, (60, 181, 8), **_NOVA)
         for action, mode in (("refuse_connect", "enforce"), ("suppress", "enforce")):
             _trips(history, owner, "vad_misfire", signature="vad_misfire:echo", action=action,
-                   mode=mode, agent="concierge")  # fmt: skip
+                   mode=mode, agent="unnamed")  # fmt: skip
         for guard in ("room_reconnect", "vad_misfire"):
             _nothing(history, "wasted", owner, guard, ("transport", "llm"))
     return history
 
 
 def _ordinary(h: History, o: Labels) -> None:
-    agent = {"agent": "concierge" if o is NIGHT else "reservations"}
+    agent = {"agent": _agent(o)}
     h.level("runguard.jobs", o, 18, (60, 181, 8))
+    h.level("runguard.jobs.alone", o, 1, **agent)
+    h.level("runguard.open.oldest", o, 240, period="session")
+    for age, sessions in (("under_1m", 3), ("under_10m", 15)):
+        h.level("runguard.open", o, sessions, period="session", age=age)
+    h.times("runguard.session.duration", o, 0.7, 0.08, **agent)
+    h.times("runguard.session.idle", o, 0.4, 0.08, **agent)
     h.count("runguard.jobs.ended", o, 0.08, job_outcome="clean")
     h.count("runguard.jobs.ended", o, 0.001, job_outcome="crashed")
     h.count("runguard.jobs.ended", o, 0.0006, job_outcome="killed")
@@ -65,7 +73,7 @@ def _ordinary(h: History, o: Labels) -> None:
     h.count("runguard.room.disconnects", o, 0.006, reason="room_closed")
     h.count("runguard.room.reconnect_episodes", o, 0.01, episode="recovered")
     h.count("runguard.room.reconnect_episodes", o, 0.0006, episode="lost")
-    h.count("runguard.stt.results", o, 2.6, kind="genuine", **_NOVA)
+    h.count("runguard.stt.results", o, 2.6, kind="genuine", confidence="judged", **_NOVA)
     h.count("runguard.stt.results", o, 0.16, kind="empty", **_NOVA)
     h.count("runguard.stt.results", o, 0.07, kind="low_confidence", **_NOVA)
     h.count("runguard.stt.results", o, 0.7, kind="genuine", **_SCRIBE)
@@ -118,7 +126,8 @@ def _reconnects(h: History, o: Labels, enforce: bool) -> None:
             (138, 144, 18),
             (165, 171, 6),
             guard=guard,
-            agent="reservations",
+            mode="enforce",
+            **who,
         )
         _saved(h, "avoided", o, guard, (138, 144, 0.004), ("transport", "agent"))
         h.count("runguard.room.connects", o, 0, (138, 143, 1.4), (165, 170, 0.6), connect="refused")
@@ -126,15 +135,37 @@ def _reconnects(h: History, o: Labels, enforce: bool) -> None:
     else:
         h.count("runguard.signatures", o, 0, (138, 175, 1.9), outcome="observed", **who)
         _trips(h, o, guard, (138, 172, 0.02), action="none", mode="observe", **who)
-        h.level("runguard.guards.open", o, 0, (138, 181, 20), guard=guard, agent="reservations")
+        h.level("runguard.guards.open", o, 0, (138, 181, 20), guard=guard, mode="observe", **who)
         _saved(h, "wasted", o, guard, (138, 181, 0.0026), ("transport", "agent"))
         _nothing(h, "avoided", o, guard, ("transport", "agent"))
     h.count("runguard.room.disconnects", o, 0, (138, 145, 1.2), reason="duplicate_identity")
+    _from_outside(h, o)
+
+
+def _from_outside(h: History, o: Labels) -> None:
+    """The same loops, as the server shows them."""
+    who = {
+        "guard": "room_reconnect",
+        "signature": "room_reconnect",
+        "agent": "reservations",
+        "mode": "observe",
+        "vantage": "server",
+    }
+    h.count("runguard.trips", o, 0, (138, 144, 0.05), action="none", **who)
+    h.level("runguard.guards.open", o, 0, (138, 144, 18), **who)
+    h.level("runguard.server.rooms", o, 18)
+    h.level("runguard.server.rooms.oldest", o, 900)
+    for party in ("agent", "caller", "other"):
+        h.level("runguard.server.participants", o, 18, party=party)
+    h.count("runguard.server.webhooks", o, 0.5, webhook="accepted")
+    for answer in ("ok", "failed"):
+        h.count("runguard.server.questions", o, 0.1, answer=answer)
+    h.count("runguard.server.acts", o, 0.01, action="remove_agent", act="done")
 
 
 def _misfires(h: History, o: Labels, enforce: bool) -> None:
     signature = "vad_misfire:echo"
-    who = {"signature": signature, "agent": "concierge"}
+    who = {"signature": signature, "agent": "unnamed"}
     guard, loud = "vad_misfire", (112, 128, 1.5) if enforce else (112, 181, 2.6)
     h.count("runguard.stt.results", o, 0.01, loud, kind="echo", **_NOVA)
     h.count("runguard.signatures", o, 0.001, outcome="allowed", **who)
@@ -145,11 +176,11 @@ def _misfires(h: History, o: Labels, enforce: bool) -> None:
     h.count("runguard.trips", o, 0, (112, 126 if enforce else 178, 0.03), guard=guard,
             action=action, mode=mode, **who)  # fmt: skip
     end = 129 if enforce else 181
-    h.level("runguard.guards.open", o, 0, (112, end, 9), guard=guard, agent="concierge")
+    h.level("runguard.guards.open", o, 0, (112, end, 9), guard=guard, mode=mode, **who)
     kind = "avoided" if enforce else "wasted"
     _saved(h, kind, o, guard, (112, end, 0.0042), ("llm", "tts"))
     _nothing(h, "wasted" if enforce else "avoided", o, guard, ("llm", "tts"))
-    names = {"agent": "concierge", "signature": "vad_misfire:no_transcript"}
+    names = {"agent": "unnamed", "signature": "vad_misfire:no_transcript"}
     h.count("runguard.signatures", o, 0.01, outcome="observed", **names)
 
 
@@ -167,6 +198,10 @@ def _dispatch(h: History, o: Labels, enforce: bool) -> None:
     )  # fmt: skip
     h.count("runguard.job.claims", o, 0.0004, (172, 179, 0.04), result="refused", backend="redis")
     h.count("runguard.jobs.ended", o, 0, (172, 179, 0.04), job_outcome="refused")
+    if enforce:
+        h.count("runguard.job.refusals", o, 0.0004, (172, 179, 0.04), refusal="holder_serving")
+    for result in ("passed_on", "taken_over"):
+        h.count("runguard.job.claims", o, 0.0005, result=result, backend="redis")
     for kind, burst in (("unverified", (174, 179, 0.05)), ("lost", (176, 178, 0.02))):
         name = {"signature": f"job_claim:{kind}", "outcome": "allowed"}
         h.count("runguard.signatures", o, 0, burst, **name, **who)
@@ -183,7 +218,7 @@ def _dispatch(h: History, o: Labels, enforce: bool) -> None:
 
 def _cascade(h: History, o: Labels, enforce: bool) -> None:
     guard, end = "track_subscribe", 160 if enforce else 176
-    who = {"signature": guard, "agent": "concierge"}
+    who = {"signature": guard, "agent": "unnamed"}
     h.count("runguard.track.subscriptions", o, 0.05, subscription="opened", source="microphone")
     flap = (152, end, 0.9)
     became = "reused" if enforce else "observed"
@@ -192,12 +227,29 @@ def _cascade(h: History, o: Labels, enforce: bool) -> None:
     h.count("runguard.signatures", o, 0, flap, outcome=became, **who)
     action, mode = ("reuse_stream", "enforce") if enforce else ("none", "observe")
     _trips(h, o, guard, (152, end, 0.02), action=action, mode=mode, **who)
-    h.level("runguard.guards.open", o, 0, (152, end, 5), guard=guard, agent="concierge")
+    h.level("runguard.guards.open", o, 0, (152, end, 5), guard=guard, mode=mode, **who)
     more = () if enforce else ((152, 181, 22.0),)
     h.level("runguard.stt.streams", o, 15, (60, 181, 8), *more, **_NOVA)
     kind, other = ("avoided", "wasted") if enforce else ("wasted", "avoided")
     _saved(h, kind, o, guard, (152, end, 0.0016), ("stt",))
     _nothing(h, other, o, guard, ("stt",))
+
+
+def _overruns(h: History, o: Labels, enforce: bool) -> None:
+    guard, end = "session_overrun", 150 if enforce else 170
+    action, mode = ("shutdown_job", "enforce") if enforce else ("none", "observe")
+    who = {"signature": "session_overrun:agent_alone", "agent": "unnamed"}
+    outcome = "refused" if enforce else "observed"
+    h.level("runguard.jobs.alone", o, 1, (140, end, 6), agent="unnamed")
+    h.count("runguard.signatures", o, 0, (140, 150, 0.01), outcome=outcome, **who)
+    _trips(h, o, guard, (140, 150, 0.01), action=action, mode=mode, **who)
+    h.level("runguard.guards.open", o, 0, (140, end, 6), guard=guard, mode=mode, **who)
+    again = {"signature": "session_overrun:stt_reconnect", "agent": "unnamed"}
+    h.count("runguard.signatures", o, 0.002, (120, 135, 0.2), outcome="observed", **again)
+    h.count("runguard.jobs.ended", o, 0, (150, 160, 0.01), job_outcome="alone")
+    kind, other = ("avoided", "wasted") if enforce else ("wasted", "avoided")
+    _saved(h, kind, o, guard, (140, end, 0.0012), ("transport", "agent"))
+    _nothing(h, other, o, guard, ("transport", "agent"))
 
 
 def _mishaps(h: History) -> None:
@@ -217,6 +269,10 @@ def _trips(
     h.count("runguard.trips", o, 0, *bursts, guard=guard, **by)
 
 
+def _agent(o: Labels) -> str:
+    return AGENTS[o["service_name"]]
+
+
 def _saved(
     h: History,
     kind: str,
@@ -226,9 +282,11 @@ def _saved(
     parts: tuple[str, ...],
 ) -> None:
     for part in parts:
-        h.dollars(f"runguard.cost.{kind}", o, 0, burst, guard=guard, component=part)
+        h.dollars(
+            f"runguard.cost.{kind}", o, 0, burst, guard=guard, component=part, agent=_agent(o)
+        )
 
 
 def _nothing(h: History, kind: str, o: Labels, guard: str, parts: tuple[str, ...]) -> None:
     for part in parts:
-        h.count(f"runguard.cost.{kind}", o, 0, guard=guard, component=part)
+        h.count(f"runguard.cost.{kind}", o, 0, guard=guard, component=part, agent=_agent(o))

@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 from opentelemetry.sdk.trace import TracerProvider
 
 from runguard_otel.core.guards.reconnect import ReconnectPolicy
-from runguard_otel.core.verdict import Mode, Outcome, Subject
+from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Mode, Outcome, Subject, Trip
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import build
 
@@ -28,18 +29,29 @@ def run_job(address: str, room: int, reconnects: int, third: Connection) -> None
     telemetry.use_hub(address)
     telemetry.job_started()
     policy, subject = ReconnectPolicy(), Subject(room=f"Room-Of-{room}")
+    mode = Settings.load().mode_of(GuardName.ROOM_RECONNECT)
+    action = "refuse_connect" if mode is Mode.ENFORCE else "none"
+    opened: list[Trip] = []
     for number in range(reconnects + 1):
-        decision = policy.on_connect(subject, Mode.ENFORCE, "refuse_connect")
+        decision = policy.on_connect(subject, mode, action)
         if decision.signature:
-            outcome = Outcome.of(decision.verdict, Mode.ENFORCE)
+            outcome = Outcome.of(decision.verdict, mode)
             telemetry.recorder.event(decision.signature, outcome, subject)
         if decision.trip is not None:
+            opened.append(decision.trip)
+            telemetry.recorder.guard_opened(*_loop(decision.trip))
             telemetry.recorder.trip(decision.trip)
         if number == 3:
             third.send(time.time())
         time.sleep(0.01)
+    for trip in opened:
+        telemetry.recorder.guard_closed(*_loop(trip))
     telemetry.job_ended("", "clean")
     telemetry.flush(2.0)
+
+
+def _loop(trip: Trip) -> tuple[str, str, str]:
+    return trip.guard, trip.signature, trip.mode
 
 
 def main() -> None:

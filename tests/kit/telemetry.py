@@ -18,10 +18,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.sdk.trace import TracerProvider
 
 from runguard_otel.settings import Settings
-from runguard_otel.telemetry import wire
 from runguard_otel.telemetry.build import Telemetry, build
 from runguard_otel.telemetry.catalogue import METRICS, Kind
-from runguard_otel.telemetry.hub import Hub
+from runguard_otel.telemetry.hub import wire
+from runguard_otel.telemetry.hub.server import Hub
 from tests.kit.ports import free_port
 from tests.kit.sinks import ListSink
 
@@ -36,7 +36,7 @@ def sink() -> ListSink:
 
 @pytest.fixture
 def hub(sink: ListSink) -> Iterator[Hub]:
-    made = Hub(sink)
+    made = Hub(sink.instrument)
     made.start()
     yield made
     made.stop()

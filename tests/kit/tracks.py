@@ -8,11 +8,12 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.adapters.agents_v1 import streams, tracks
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.subscription import hooks as subscription
+from runguard_otel.adapters.livekit.usage import hooks as usage
 from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.listening import ScriptedSTT
 from runguard_otel.settings import Settings
+from runguard_otel.testing.listening import ScriptedSTT
 from tests.kit.recorder import MemoryRecorder
 
 
@@ -23,7 +24,9 @@ class Guarded:
         settings = {"track_subscribe_linger_seconds": 30, **settings}
         self.recorder = MemoryRecorder(tolerant=tolerant)
         self.services = Services(Settings.load(**settings), self.recorder)
-        self.patches = PatchSet([*streams.patches(self.services), *tracks.patches(self.services)])
+        self.patches = PatchSet(
+            [*usage.patches(self.services), *subscription.patches(self.services)]
+        )
 
     def __enter__(self) -> Guarded:
         self.patches.install()

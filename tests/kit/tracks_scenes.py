@@ -9,8 +9,8 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
 from tests.kit.tracks import Transcriber, frame
 
 Source = rtc.TrackSource

@@ -12,19 +12,21 @@ from typing import Any
 from livekit.agents import AgentSession
 from livekit.agents.metrics import TTSMetrics
 
-from runguard_otel.adapters.agents_v1 import usage
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.facts.job import session_key
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.usage import hooks as usage
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.core.ports import Usage
 from runguard_otel.cost.meter import Meter
-from runguard_otel.cost.metering import Rounding
-from runguard_otel.cost.pricebook import Price, PriceBook
-from runguard_otel.demo.stage.models import (
+from runguard_otel.cost.price import Price
+from runguard_otel.cost.pricebook import PriceBook
+from runguard_otel.cost.rates import Rounding
+from runguard_otel.settings import Settings
+from runguard_otel.testing.models import (
     ScriptedAudioOutput,
     ScriptedLLM,
     ScriptedTTS,
 )
-from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
 
 IN, OUT, CHAR, SECOND, MINUTE = map(Decimal, ("0.003", "0.011", "0.0007", "0.05", "0.13"))
@@ -76,7 +78,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.recorder = MemoryRecorder()
-        self.meter = CountingMeter(BOOK, self.recorder, plan="ship", session=usage.session_key)
+        self.meter = CountingMeter(BOOK, self.recorder, plan="ship", session=session_key)
         self.services = Services(Settings.load(), self.recorder, usage=self.meter)
         self.patches = PatchSet(usage.patches(self.services))
         self.patches.install()

@@ -10,19 +10,18 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import stt
-from livekit.protocol import agent
 
-from runguard_otel.adapters import host_patches
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit import patches as host_patches
+from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.core.ports import UsagePort
-from runguard_otel.demo.stage import SAMPLE_RATE
-from runguard_otel.demo.stage.listening import ScriptedSTT
-from runguard_otel.demo.stage.speaking import ScriptedTTS
-from runguard_otel.demo.stage.voice_activity import ScriptedVAD
 from runguard_otel.settings import Settings
-from tests.kit.meeting import PublishingStage as PublishingStage
-from tests.kit.meeting import job_context as job_context
+from runguard_otel.testing import SAMPLE_RATE
+from runguard_otel.testing.jobs import job_context as job_context
+from runguard_otel.testing.listening import ScriptedSTT
+from runguard_otel.testing.speaking import ScriptedTTS
+from runguard_otel.testing.stage import Stage as Stage
+from runguard_otel.testing.voice_activity import ScriptedVAD
 from tests.kit.recorder import Event, MemoryRecorder
 from tests.kit.v0_models import PipelineLLM, ScriptedRealtime
 
@@ -77,7 +76,7 @@ class Guarded:
 class Caller:
     """The room with the caller in it, seen from the agent's connection."""
 
-    def __init__(self, stage: PublishingStage, room: rtc.Room) -> None:
+    def __init__(self, stage: Stage, room: rtc.Room) -> None:
         self.stage, self.room = stage, room
         self.track = ""
 
@@ -104,7 +103,7 @@ class Caller:
 class VoiceCall(Caller):
     """A running ``VoicePipelineAgent`` and the strings it hangs on."""
 
-    def __init__(self, stage: PublishingStage, room: rtc.Room, **options: Any) -> None:
+    def __init__(self, stage: Stage, room: rtc.Room, **options: Any) -> None:
         super().__init__(stage, room)
         pipeline = importlib.import_module("livekit.agents.pipeline")
         self.stt = options.pop("stt", None) or ScriptedSTT()
@@ -168,7 +167,7 @@ async def voice_call(*, early: bool = False, **options: Any) -> AsyncIterator[Vo
         early: The caller's microphone is there before the agent.
         **options: For ``VoicePipelineAgent``; also ``stt`` and ``pace`` (seconds per character).
     """
-    stage = PublishingStage()
+    stage = Stage()
     with quick(), stage:
         room = rtc.Room()
         await room.connect("wss://stage", stage.token(ROOM, "agent"))
@@ -191,7 +190,7 @@ async def voice_call(*, early: bool = False, **options: Any) -> AsyncIterator[Vo
 class RealtimeCall(Caller):
     """A running ``MultimodalAgent``."""
 
-    def __init__(self, stage: PublishingStage, room: rtc.Room) -> None:
+    def __init__(self, stage: Stage, room: rtc.Room) -> None:
         super().__init__(stage, room)
         self.model = ScriptedRealtime()
         multimodal = importlib.import_module("livekit.agents.multimodal")
@@ -201,7 +200,7 @@ class RealtimeCall(Caller):
 @asynccontextmanager
 async def realtime_call() -> AsyncIterator[RealtimeCall]:
     """The same with a realtime model."""
-    stage = PublishingStage()
+    stage = Stage()
     with stage:
         room = rtc.Room()
         await room.connect("wss://stage", stage.token(ROOM, "agent"))
@@ -215,14 +214,6 @@ async def realtime_call() -> AsyncIterator[RealtimeCall]:
             yield call
         finally:
             await _hang_up(room, None)
-
-
-def running_job(stage: PublishingStage) -> Any:
-    """What a worker tells its job process about an assigned job."""
-    host: Any = importlib.import_module("livekit.agents.job")
-    accepted = host.JobAcceptArguments(name="", identity="agent", metadata="")
-    job = agent.Job(id="AJ_1", room={"name": ROOM})
-    return host.RunningJobInfo(accepted, job, "wss://stage", stage.token(ROOM, "agent"), "AW_1")
 
 
 async def _hang_up(room: rtc.Room, ears: Any) -> None:

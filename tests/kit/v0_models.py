@@ -9,7 +9,7 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, llm
 
-from runguard_otel.demo.stage import SAMPLE_RATE
+from runguard_otel.testing import SAMPLE_RATE
 
 host: Any = llm
 """``livekit.agents.llm`` as 0.12 has it; the types we check against are those of 1.x."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runguard_otel.demo.stage.listening import final
+from runguard_otel.testing.listening import final
 from tests.kit.v0_call import VoiceCall, until
 
 GENUINE = "a table for two please"

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runguard_otel.demo.stage.dispatcher import Dispatcher
+from runguard_otel.claims.registries.sqlite import SqliteRegistry
+from runguard_otel.testing.dispatcher import Dispatch, Dispatcher
 
 AGENT = Path(__file__).with_name("dispatch_agent.py")
 REPOSITORY = Path(__file__).parents[2]
@@ -26,10 +27,12 @@ class Crew:
     Args:
         folder: Where steps, logs and the claims file are.
         processes: The workers.
+        agent: Their module; ``dispatch_agent.py`` if not given.
     """
 
     folder: Path
     processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    agent: Path | None = None
 
     def steps(self, what: str = "entered") -> list[dict[str, Any]]:
         """The steps of that name so far."""
@@ -59,6 +62,14 @@ class Crew:
         """How many workers say that they are registered."""
         return self.log().count("registered worker")
 
+    async def holders(self) -> list[str]:
+        """The jobs that hold a claim."""
+        registry = SqliteRegistry(self.folder / "claims.sqlite3")
+        try:
+            return [r.job_id for r in await registry.inspect() if r.state == "held"]
+        finally:
+            await registry.aclose()
+
     def finish(self) -> None:
         """Let every running job end by itself."""
         (self.folder / "stop").touch()
@@ -84,11 +95,12 @@ class Crew:
             "RG_INSTRUMENT": instrument,
             **environment,
         }
-        for n in range(count):
+        first = len(self.processes)
+        for n in range(first, first + count):
             with (self.folder / f"worker-{n}.log").open("wb") as log:
                 self.processes.append(
                     await asyncio.create_subprocess_exec(
-                        sys.executable, str(AGENT), env=given, stdout=log, stderr=log
+                        sys.executable, str(self.agent or AGENT), env=given, stdout=log, stderr=log
                     )
                 )
 
@@ -111,6 +123,13 @@ class Workers(Crew):
 
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     ids: list[str] = field(default_factory=list)
+
+    async def stood_by_in_vain(self, made: Dispatch) -> bool:
+        """Whether a duplicate was taken, waited for the holder's word, and ended without a call."""
+        if not made.available:
+            return False
+        await self.dispatcher.wait_ended(made.job.id)
+        return made.job.id not in [step["job"] for step in self.steps()]
 
     async def entered(self, count: int, timeout: float = 60) -> list[dict[str, Any]]:
         """Wait until that many entrypoints have run."""
@@ -152,6 +171,15 @@ async def crew(
         yield here
     finally:
         await here.end()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process lives; a dead one that nobody has collected does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

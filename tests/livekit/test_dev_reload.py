@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runguard_otel.demo.stage.dispatcher import Dispatcher
+from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.executors import AGENT, GUARDS, running
 
 pytestmark = [pytest.mark.livekit, pytest.mark.timeout(60)]
@@ -47,5 +47,6 @@ async def test_the_worker_is_guarded_after_each_change_and_keeps_its_room(tmp_pa
         assert after["guards"] == GUARDS
         assert after["token"] > before["token"] > 0
         (again,) = await server.wait(lambda: [w for w in server.workers if w != worker])
-        refused = await server.dispatch(again, server.job("room-a"))
-        assert not refused.available
+        duplicate = await server.dispatch(again, server.job("room-a"))
+        await server.wait_ended(duplicate.job.id)
+        assert len(run.steps("job")) == 2  # it stood by until its holder was seen to be alive

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from runguard_otel.adapters.agents_v1.job_entry import Entry
-from runguard_otel.claims.memory import MemoryStore
+from runguard_otel.adapters.livekit.process.bring_up import Entry
+from runguard_otel.claims.registries.memory import MemoryStore
 from runguard_otel.core.verdict import Mode
+from runguard_otel.testing.jobs import job_proc
 from tests.kit.claimed_jobs import QUICK, Context, Process, job, run_job
-from tests.kit.host import job_proc
 
 pytest_plugins = ["tests.kit.claimed_fixtures"]
 pytestmark = [pytest.mark.livekit, pytest.mark.usefixtures("livekit_url")]
@@ -26,7 +26,7 @@ async def test_a_refused_job_shuts_down_and_its_entrypoint_never_runs(
         assert context.reasons == ["runguard: another job serves this room"]
         assert context.callbacks == []
         assert process.recorder.signatures() == [("job_claim:refused", "refused")]
-        assert process.recorder.trips[0].evidence[0].detail == "holder_alive"
+        assert process.recorder.trips[0].evidence[0].detail == "holder_renewed"
 
 
 async def test_fake_jobs_are_left_alone(process: Process, store: MemoryStore) -> None:

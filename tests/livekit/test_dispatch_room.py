@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from runguard_otel.adapters.agents_v1.claim_reports import facts_of
+from runguard_otel.adapters.livekit.facts.job import job_facts
 from runguard_otel.claims.key import claim_key
-from runguard_otel.claims.memory import MemoryStore
+from runguard_otel.claims.registries.memory import MemoryStore
+from runguard_otel.testing.jobs import job_proc
 from tests.kit.claimed_jobs import Context, Process, job
-from tests.kit.host import job_proc
 
 pytest_plugins = ["tests.kit.claimed_fixtures"]
 pytestmark = [pytest.mark.livekit, pytest.mark.usefixtures("livekit_url")]
@@ -78,7 +78,7 @@ async def test_the_agent_with_the_lower_token_leaves_and_only_that_one(process: 
 async def test_a_duplicate_that_is_already_there_is_seen(
     process: Process, store: MemoryStore
 ) -> None:
-    key = claim_key(facts_of(job("x", agent_name="support"), "ws://livekit.test"))
+    key = claim_key(job_facts(job("x", agent_name="support"), "ws://livekit.test"))
     theirs = f"{key.partition('{')[2][:12]}:{10**18}"
     there = participant(lk_agent_name="support", runguard_claim=theirs)
     context, _, _ = await in_room(process, there)

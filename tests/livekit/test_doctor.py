@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from runguard_otel.cli.doctor import doctor
+from runguard_otel.cli.doctor.command import doctor
 
 pytestmark = pytest.mark.livekit
 
@@ -56,3 +56,29 @@ def test_the_table_says_the_same_for_people(app: typer.Typer) -> None:
     done = CliRunner().invoke(app, ["--verbose"])
     assert done.exit_code == 0
     assert "Room.connect" in done.output
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "each worker serves /metrics on loopback, port 9464 or the next free one"),
+        (
+            {"OTEL_EXPORTER_PROMETHEUS_HOST": "0.0.0.0", "OTEL_EXPORTER_PROMETHEUS_PORT": "9500"},
+            "each worker serves /metrics on 0.0.0.0, port 9500 or the next free one",
+        ),
+        (
+            {"OTEL_METRICS_EXPORTER": "console", "RUNGUARD_METRICS_PORT": "9600"},
+            "console (OTEL_* variables); each worker serves /metrics on loopback, port 9600 "
+            "or the next free one",
+        ),
+        ({"OTEL_METRICS_EXPORTER": "none"}, "none (OTEL_* variables)"),
+    ],
+)
+def test_it_says_where_metrics_are_served_as_the_worker_will(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], says: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["--json"])
+    (metrics,) = [f for f in json.loads(done.output) if f["subject"] == "metrics"]
+    assert metrics["detail"] == says

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from runguard_otel.cli.doctor import doctor
+from runguard_otel.cli.doctor.command import doctor
 
 pytestmark = pytest.mark.livekit
 
@@ -57,13 +57,15 @@ def test_each_bad_value_has_its_own_finding(monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(broken) == ["RUNGUARD_ROOM_RECONNECT_LIMIT", "RUNGUARD_VAD_MISFIRE_LIMIT"]
 
 
-def test_a_name_nobody_reads_is_a_note_with_the_near_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNGUARD_MODUS", "observe")
+def test_a_misspelt_variable_is_broken_and_shown_with_the_near_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RUNGUARD_MOED", "observe")
     status, findings = look()
-    assert status == 0
-    (found,) = about(findings, "RUNGUARD_MODUS")
-    assert found["state"] == "note"
-    assert "RUNGUARD_MODE" in found["advice"]
+    assert status == 1
+    (found,) = about(findings, "RUNGUARD_MOED")
+    assert found["state"] == "broken"
+    assert "did you mean RUNGUARD_MODE?" in found["detail"]
 
 
 def test_a_price_file_that_cannot_be_read_is_broken_and_a_good_one_is_counted(

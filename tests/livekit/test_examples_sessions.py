@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from livekit.agents import stt
 
-from runguard_otel.demo.stage.models import ScriptedSTT, final
-from tests.kit.meeting import until
+from runguard_otel.testing.models import ScriptedSTT, final
+from runguard_otel.testing.waiting import until
 from tests.kit.outcomes import Outcomes
 from tests.kit.playing import CALLER, Show, example, playing
 from tests.kit.scripted_inference import lacks

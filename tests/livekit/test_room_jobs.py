@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,13 +12,14 @@ import pytest
 from livekit import agents, rtc
 from livekit.protocol import models
 
-from runguard_otel.adapters.agents_v1 import room, tracks
-from runguard_otel.adapters.agents_v1.room import ReconnectLoopError
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.reconnect import hooks as reconnect
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.subscription import hooks as subscription
 from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.models import ScriptedSTT
+from runguard_otel.errors import ReconnectLoopError
 from runguard_otel.settings import Settings
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.models import ScriptedLLM, ScriptedSTT
 from tests.kit.host import RUNS_WITHOUT_SERVER, close_server, make_server, until
 from tests.kit.recorder import MemoryRecorder
 
@@ -78,7 +81,9 @@ class Worker:
 async def worker() -> AsyncIterator[Worker]:
     with StageServer() as stage:
         made = Worker(stage)
-        patches = PatchSet([*room.patches(made.services), *tracks.patches(made.services)])
+        patches = PatchSet(
+            [*reconnect.patches(made.services), *subscription.patches(made.services)]
+        )
         patches.install()
         yield made
         patches.undo()
@@ -141,3 +146,47 @@ async def test_must_not_fire_fake_jobs_connect_as_often_as_they_like(worker: Wor
     await worker.run(entrypoint, fake=True)
     assert connected == [True] * 6
     assert worker.recorder.events == []
+
+
+async def test_must_not_fire_a_warm_transfer_dials_five_busy_colleagues(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiveKit's own task: a room of its own per try, same name and identity, left when it fails.
+
+    Mutant: an own end counts as any other (the fourth colleague is never dialled).
+    """
+    workflows = pytest.importorskip("livekit.agents.beta.workflows")
+    if "disconnect()" not in inspect.getsource(workflows.WarmTransferTask):
+        pytest.skip(
+            "up to 1.7 a try that fails leaves its connection open, and the next throws it out"
+        )
+    from livekit.api.sip_service import SipService
+
+    monkeypatch.setenv("LIVEKIT_API_KEY", worker.stage.KEY)
+    monkeypatch.setenv("LIVEKIT_API_SECRET", worker.stage.SECRET)
+    dialled: list[str] = []
+
+    async def busy(_: SipService, request: Any, **__: Any) -> None:
+        dialled.append(request.sip_call_to)
+        raise RuntimeError("486 busy here")
+
+    monkeypatch.setattr(SipService, "create_sip_participant", busy)
+    numbers = [f"+1555010{n}" for n in range(5)]
+
+    class Front(agents.Agent):
+        async def on_enter(self) -> None:
+            for number in numbers:
+                with contextlib.suppress(agents.ToolError):
+                    await workflows.WarmTransferTask(
+                        sip_call_to=number, sip_trunk_id="ST_out", hold_audio=None
+                    )
+            agents.get_job_context().shutdown("no colleague was free")
+
+    async def entrypoint(ctx: Any) -> None:
+        await ctx.connect()
+        await agents.AgentSession(llm=ScriptedLLM()).start(Front(instructions="front desk"))
+
+    await worker.run(entrypoint)
+    assert dialled == numbers
+    assert worker.recorder.trips == []
+    assert len(worker.stage.connects) == 6

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
-from livekit import rtc
+from livekit import api, rtc
 
-from runguard_otel.adapters.agents_v1 import room as room_adapter
-from runguard_otel.adapters.agents_v1.room import ReconnectLoopError
-from runguard_otel.demo.stage.ffi import StageServer
-from tests.kit.room_guard import URL, Guarded
+from runguard_otel.adapters.livekit.reconnect import guard
+from runguard_otel.errors import ReconnectLoopError
+from runguard_otel.testing.ffi import StageServer
+from tests.kit.room_guard import URL, Guarded, lose
 
 pytestmark = pytest.mark.livekit
 
@@ -31,6 +31,7 @@ class Job:
         self.room = room
         self.job = SimpleNamespace(id="AJ_1")
         self.asked: list[str] = []
+        self.api = SimpleNamespace(room=self)
         self._fake = fake
 
     def is_fake_job(self) -> bool:
@@ -39,17 +40,17 @@ class Job:
     def shutdown(self, reason: str = "") -> None:
         self.asked.append(reason)
 
-    def delete_room(self, name: str) -> None:
-        self.asked.append(f"delete {name}")
+    async def delete_room(self, request: api.DeleteRoomRequest) -> None:
+        self.asked.append(f"delete {request.room}")
 
 
 async def loop_in_job(server: StageServer, job: Job, room: rtc.Room) -> int:
     refused = 0
-    with mock.patch.object(room_adapter, "current_job", lambda: job):
+    with mock.patch.object(guard, "current_job", lambda: job):
         for _ in range(6):
             try:
                 await room.connect(URL, server.token("lobby", "agent"))
-                await room.disconnect()
+                await lose(server, room)
             except ReconnectLoopError:
                 refused += 1
     return refused
@@ -78,6 +79,7 @@ async def test_deleting_the_room_is_an_option_and_happens_once(server: StageServ
     with Guarded(room_reconnect_delete_room=True) as guarded:
         job = Job(rtc.Room())
         await loop_in_job(server, job, rtc.Room())
+        await server.settle()
     assert job.asked == ["delete lobby"]
     assert guarded.recorder.trips[0].action == "delete_room"
 

@@ -11,12 +11,11 @@ from unittest import mock
 import pytest
 from livekit import api, rtc
 
-from runguard_otel.adapters.agents_v1 import room as room_adapter
-from runguard_otel.adapters.agents_v1.room import ReconnectLoopError
-from runguard_otel.adapters.agents_v1.room_key import RoomKey, reason_name, room_key
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.errors import LoopDetectedError
+from runguard_otel.adapters.livekit.facts.room import RoomKey, reason_name, room_key
+from runguard_otel.adapters.livekit.reconnect import guard
+from runguard_otel.errors import LoopDetectedError, ReconnectLoopError
 from runguard_otel.telemetry.catalogue import DISCONNECT_REASONS
+from runguard_otel.testing.ffi import StageServer
 from tests.kit.room_guard import URL, Guarded, Reason, connect
 
 pytestmark = pytest.mark.livekit
@@ -29,16 +28,25 @@ def server() -> Iterator[StageServer]:
         yield stage
 
 
-async def test_a_token_that_cannot_be_read_passes_through_to_livekits_own_error(
-    server: StageServer,
+@pytest.mark.parametrize("token", ["not.a.token", "", "eyJhbGciOiJub25lIn0.W10.x"])
+async def test_a_token_that_cannot_be_read_is_livekits_own_error_until_it_is_a_loop(
+    server: StageServer, token: str
 ) -> None:
+    """Mutant: no key for such a token (five errors of LiveKit's, no trip)."""
+    errors: list[rtc.ConnectError] = []
     with Guarded() as guarded:
         for _ in range(5):
             with pytest.raises(rtc.ConnectError) as error:
-                await rtc.Room().connect(URL, "not.a.token")
-            assert not isinstance(error.value, LoopDetectedError)
-    assert guarded.recorder.trips == []
-    assert guarded.recorder.count("runguard.room.connects", connect="failed") == 5
+                await rtc.Room().connect(URL, token)
+            errors.append(error.value)
+        with pytest.raises(rtc.ConnectError) as error:
+            await rtc.Room().connect(URL, f"{token}!")
+        assert not isinstance(error.value, LoopDetectedError), "another token is another key"
+    assert [isinstance(e, LoopDetectedError) for e in errors] == [False] * 3 + [True] * 2
+    (trip,) = guarded.recorder.trips
+    assert "token" in trip.reason
+    assert trip.key == "?", "a token is a secret"
+    assert guarded.recorder.count("runguard.room.connects", connect="failed") == 4
 
 
 async def test_cancelling_a_connect_passes_and_is_counted_as_failed(server: StageServer) -> None:
@@ -65,8 +73,8 @@ async def test_a_failure_of_our_own_is_counted_and_the_connect_goes_through(
 ) -> None:
     with (
         Guarded(tolerant=True) as guarded,
-        mock.patch.object(room_adapter, "room_key", side_effect=TypeError("ours")),
-        mock.patch.object(room_adapter, "reason_name", side_effect=TypeError("ours")),
+        mock.patch.object(guard, "room_key", side_effect=TypeError("ours")),
+        mock.patch.object(guard, "reason_name", side_effect=TypeError("ours")),
     ):
         heard: list[int] = []
         for _ in range(6):
@@ -112,6 +120,13 @@ def test_keys_ignore_scheme_case_and_path_of_the_server() -> None:
         room_key(u, token) for u in ("wss://A.example", "https://a.example/", "wss://a.example")
     }
     assert len(keys) == 1
+
+
+@pytest.mark.parametrize("url", ["wss://[", "", None, 7])
+def test_a_url_that_is_none_is_a_key_all_the_same(url: Any) -> None:
+    token = StageServer.token("lobby", "agent")
+    assert room_key(url, token).room == "lobby"
+    assert room_key(url, token).identity == "agent"
 
 
 def test_a_token_without_a_room_groups_by_server_and_identity() -> None:

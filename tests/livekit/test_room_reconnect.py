@@ -9,15 +9,27 @@ from collections.abc import Iterator
 import pytest
 from livekit import rtc
 
-from runguard_otel.adapters.agents_v1.open_periods import OpenPeriods
-from runguard_otel.adapters.agents_v1.room import ReconnectLoopError
-from runguard_otel.adapters.agents_v1.room_events import Connection
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.errors import LoopDetectedError
+from runguard_otel.adapters.livekit.open_periods import OpenPeriods
+from runguard_otel.adapters.livekit.reconnect.outages import Connection
+from runguard_otel.core.signatures import GuardName
+from runguard_otel.core.verdict import Mode, Subject, Trip
+from runguard_otel.errors import LoopDetectedError, ReconnectLoopError
+from runguard_otel.testing.ffi import StageServer
 from tests.kit.recorder import MemoryRecorder
-from tests.kit.room_guard import Guarded, Reason, connect
+from tests.kit.room_guard import Guarded, Reason, connect, lose
 
 pytestmark = pytest.mark.livekit
+
+TRIP = Trip(
+    guard=GuardName.ROOM_RECONNECT,
+    signature="room_reconnect",
+    subject=Subject(room="lobby"),
+    count=3,
+    window_seconds=60,
+    threshold=3,
+    mode=Mode.OBSERVE,
+    action="none",
+)
 
 
 @pytest.fixture
@@ -32,7 +44,7 @@ async def test_the_third_reconnect_is_refused_as_a_connect_error_without_a_reque
 ) -> None:
     with Guarded() as guarded:
         for _ in range(3):
-            await (await connect(server)).disconnect()
+            await lose(server, await connect(server))
         requests = list(server.requests)
         with pytest.raises(rtc.ConnectError) as error:
             await connect(server)
@@ -44,7 +56,9 @@ async def test_the_third_reconnect_is_refused_as_a_connect_error_without_a_reque
     assert trip is guarded.recorder.trips[0]
     assert trip.signature_with_key == "room_reconnect:lobby"
     assert (trip.action, trip.count) == ("refuse_connect", 3)
-    assert [e.detail for e in trip.evidence] == ["client_initiated"] * 3
+    assert [e.detail for e in trip.evidence] == ["signal_close"] * 3
+    assert "lost" in trip.reason, "why, and what to do"
+    assert trip.reason in error.value.message
     assert guarded.reconnects() == ["allowed", "allowed", "refused"]
     assert guarded.recorder.count("runguard.room.connects", connect="ok") == 3
     assert guarded.recorder.count("runguard.room.connects", connect="refused") == 1
@@ -108,10 +122,10 @@ async def test_a_quiet_window_rearms_the_guard_and_closes_the_gauge(server: Stag
 
 def test_the_gauge_is_right_again_even_if_the_loop_of_the_trip_is_gone() -> None:
     recorder = MemoryRecorder()
-    periods = OpenPeriods(recorder, "room_reconnect")
+    periods = OpenPeriods(recorder)
     quiet = [60.0, 60.0]
-    periods.opened(lambda: quiet[0])
-    periods.opened(lambda: quiet[1])
+    periods.opened(TRIP, lambda: quiet[0])
+    periods.opened(TRIP, lambda: quiet[1])
     periods.sweep()
     assert recorder.open_guards == {"room_reconnect": 2}
     quiet[0] = 0

@@ -7,7 +7,7 @@ import importlib
 import pytest
 from livekit import rtc
 
-from runguard_otel.demo.stage.ffi import StageServer
+from runguard_otel.testing.ffi import StageServer
 
 pytestmark = pytest.mark.livekit
 

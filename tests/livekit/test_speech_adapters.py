@@ -13,9 +13,11 @@ import pytest
 from livekit import rtc
 from livekit.agents import Agent, APIConnectionError, stt
 
-from runguard_otel.adapters.agents_v1.recognisers import recogniser_of
-from runguard_otel.demo.stage.models import ScriptedBatchSTT, ScriptedSTT, ScriptedVAD, final
-from tests.kit.speech import BreakableSTT, Call, Guarded, call, settle, until
+from runguard_otel.adapters.livekit.facts.models import recogniser_of
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import ScriptedBatchSTT, ScriptedSTT, ScriptedVAD, final
+from runguard_otel.testing.waiting import settle, until
+from tests.kit.speech import BreakableSTT, Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -8,8 +8,10 @@ import pytest
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.demo.stage.models import ScriptedBatchSTT, final, malformed_final
-from tests.kit.speech import Call, Guarded, call, settle
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import ScriptedBatchSTT, final, malformed_final
+from runguard_otel.testing.waiting import settle
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from runguard_otel.demo.stage.models import final, interim, malformed_final
-from tests.kit.speech import Call, Guarded, call
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import final, interim, malformed_final
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -17,9 +17,11 @@ from livekit.agents.voice.io import AgentInput
 
 from runguard_otel.core.guards.echo import EchoMemory
 from runguard_otel.core.guards.misfire import MisfireGuard
-from runguard_otel.demo.stage.models import ScriptedBatchSTT, ScriptedLLM, final
+from runguard_otel.testing.calls import call
+from runguard_otel.testing.models import ScriptedBatchSTT, ScriptedLLM, final
+from runguard_otel.testing.waiting import settle, until
 from tests.kit.recorder import MemoryRecorder
-from tests.kit.speech import Guarded, call, settle, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 
@@ -40,7 +42,7 @@ TARGETS: list[tuple[type, str]] = [
     (AgentActivity, "_on_input_speech_started"),
     (AgentActivity, "_schedule_speech"),
     (AgentSession, "_conversation_item_added"),
-    (AgentSession, "_aclose_impl" if hasattr(AgentSession, "_aclose_impl") else "aclose"),
+    (AgentSession, "_aclose_impl"),
 ]
 
 

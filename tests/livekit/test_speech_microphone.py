@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from runguard_otel.demo.stage.models import final
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import final
+from runguard_otel.testing.waiting import until
 from tests.kit.realtime import realtime_call
 from tests.kit.realtime_storm import NEVER, model, storm
-from tests.kit.speech import Call, Guarded, call, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 
@@ -76,3 +80,30 @@ async def test_a_wish_of_one_storm_is_not_remembered_in_the_next() -> None:
             assert not c.listens(), "after the storm it is closed while the agent speaks"
             await until(lambda: not c.speaking)
             assert c.listens()
+
+
+async def test_a_microphone_opens_though_the_session_says_for_ever_that_its_agent_speaks() -> None:
+    """Fails if only the end of the speech opens it: the caller is unheard for the rest."""
+    with Guarded(vad_misfire_bound_seconds=0.3) as guarded:
+        async with call(voice=True, speed=8) as c:
+            await echo_storm(c)
+            state: Any = c.session
+            state._update_agent_state = lambda *_, **__: None  # it hangs
+            await until(c.listens)
+            assert c.speaking
+            guarded.now += 30.0
+            await c.hear(final("hello is anybody there", 0.9))
+            assert c.asked[-1] == "hello is anybody there"
+
+
+async def test_thresholds_that_a_trip_raised_are_given_back_though_the_storm_goes_on() -> None:
+    """Fails if only a genuine result lowers them: a soft-spoken caller never makes one."""
+    with Guarded(vad_misfire_bound_seconds=0.3):
+        async with call() as c:
+            before = c.vad.thresholds
+            for _ in range(5):
+                await c.hear(final("", 0.0))
+            assert c.vad.thresholds > before
+            await until(lambda: c.vad.thresholds == before)
+            await c.hear(final("", 0.0))
+            assert c.vad.thresholds == before

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, AgentSession, stt
 
-from runguard_otel.demo.stage.models import (
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import (
     ScriptedLLM,
     ScriptedSTT,
     final,
     interim,
     preflight,
 )
-from tests.kit.speech import HAS_PREFLIGHT, Call, Guarded, call, settle, until
+from runguard_otel.testing.waiting import settle, until
+from tests.kit.speech import HAS_PREFLIGHT, Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from runguard_otel.demo.stage.models import final, interim, malformed_final, preflight
-from tests.kit.speech import HAS_PREFLIGHT, Call, Guarded, call, settle, until
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import final, interim, malformed_final, preflight
+from runguard_otel.testing.waiting import settle, until
+from tests.kit.speech import HAS_PREFLIGHT, Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from livekit.agents import stt
 
-from runguard_otel.adapters.agents_v1 import speech_state
-from runguard_otel.adapters.agents_v1.pending_turn import drop_misfires
-from runguard_otel.demo.stage.models import ScriptedSTT, final
-from tests.kit.speech import HAS_PREFLIGHT, Call, Guarded, call, settle
+from runguard_otel.adapters.livekit.misfire import session as speech_state
+from runguard_otel.adapters.livekit.misfire.held_back import drop_misfires
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import ScriptedSTT, final
+from runguard_otel.testing.waiting import settle
+from tests.kit.speech import HAS_PREFLIGHT, Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from livekit.agents.llm import InputTranscriptionCompleted
 
-from runguard_otel.demo.stage.responses import Heard
+from runguard_otel.testing.responses import Heard
+from runguard_otel.testing.waiting import until
 from tests.kit.realtime import realtime_call
 from tests.kit.realtime_storm import NEVER, ORDERS, model, storm
-from tests.kit.speech import Guarded, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 

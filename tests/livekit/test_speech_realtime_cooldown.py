@@ -7,14 +7,15 @@ import weakref
 
 import pytest
 
-from runguard_otel.adapters.agents_v1.cooldown import Cooldown
-from runguard_otel.adapters.agents_v1.speech_actions import SpeechActions
-from runguard_otel.adapters.agents_v1.vad import VADThresholds
-from runguard_otel.demo.stage.responses import Heard
+from runguard_otel.adapters.livekit.misfire.cooldown import Cooldown
+from runguard_otel.adapters.livekit.misfire.remedies import Remedies
+from runguard_otel.adapters.livekit.misfire.thresholds import VADThresholds
 from runguard_otel.settings import Settings
+from runguard_otel.testing.responses import Heard
+from runguard_otel.testing.waiting import until
 from tests.kit.realtime import realtime_call
 from tests.kit.realtime_storm import NEVER, ORDERS, SOON, model, storm
-from tests.kit.speech import Guarded, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 
@@ -76,7 +77,8 @@ async def test_an_input_closed_for_two_reasons_opens_when_both_are_gone(
     undo = {"mute": "unmute", "cool": "warm"}
     other = {"mute": "cool", "cool": "mute"}
     async with realtime_call(model()) as c:
-        actions = SpeechActions(weakref.ref(c.session), Settings.load(), VADThresholds())
+        later = asyncio.get_running_loop().call_later
+        actions = Remedies(weakref.ref(c.session), Settings.load(), VADThresholds(), later)
         for reason in (first, other[first]):
             getattr(actions, reason)()
             assert not c.listens()
@@ -92,7 +94,10 @@ async def test_an_input_closed_for_two_reasons_opens_when_both_are_gone(
         assert not c.listens()
 
 
-async def test_the_doubling_has_a_bound() -> None:
+@pytest.mark.parametrize(
+    ("bound", "expected"), [(15, [10, 15, 15, 15, 15, 15]), (600, [10, 20, 40, 80, 80, 80])]
+)
+async def test_the_doubling_has_a_bound(bound: float, expected: list[float]) -> None:
     class Ears:
         def cool(self) -> bool:
             return True
@@ -101,7 +106,8 @@ async def test_the_doubling_has_a_bound() -> None:
             opened.append(True)
 
     opened: list[bool] = []
-    cooldown = Cooldown(10, Ears(), asyncio.get_running_loop(), lambda f: f())  # type: ignore[arg-type]  # only its ears
+    later = asyncio.get_running_loop().call_later
+    cooldown = Cooldown(10, bound, Ears(), later)  # type: ignore[arg-type]  # only its ears
     lengths = []
     for _ in range(6):
         lengths.append(cooldown.seconds)
@@ -109,7 +115,7 @@ async def test_the_doubling_has_a_bound() -> None:
         assert not cooldown.close(), "it is closed already"
         cooldown._timer.cancel()  # type: ignore[union-attr]  # closed: there is one
         cooldown._open()
-    assert lengths == [10, 20, 40, 80, 80, 80]
+    assert lengths == expected
     assert len(opened) == 6
     cooldown.reset()
     assert cooldown.seconds == 10

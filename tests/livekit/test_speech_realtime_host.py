@@ -9,15 +9,19 @@ import pytest
 from livekit.agents import Agent, AgentSession
 from livekit.agents.voice.speech_handle import SpeechHandle
 
-from runguard_otel.adapters.agents_v1.exchange import Exchange
-from runguard_otel.adapters.agents_v1.realtime import RealtimeGate
+from runguard_otel.adapters.livekit.misfire.realtime import RealtimeGate
+from runguard_otel.adapters.livekit.misfire.realtime_turns import RealtimeTurns
+from runguard_otel.adapters.livekit.misfire.sessions import SpeechSessions
+from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.core.guards.misfire import MisfireGuard
 from runguard_otel.core.verdict import Outcome
-from runguard_otel.demo.stage.responses import Heard
+from runguard_otel.settings import Settings
+from runguard_otel.testing.responses import Heard
+from runguard_otel.testing.waiting import settle, until
 from tests.kit.realtime import realtime_call
 from tests.kit.realtime_storm import NEVER, ORDERS, model, storm
 from tests.kit.recorder import MemoryRecorder
-from tests.kit.speech import Guarded, settle, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 
@@ -43,9 +47,9 @@ def boom(*_: Any, **__: Any) -> Any:
     ("owner", "name", "where"),
     [
         (MisfireGuard, "on_final", "AgentActivity._on_input_audio_transcription_completed"),
-        (Exchange, "answer", "AgentActivity._on_generation_created"),
-        (Exchange, "speech_started", "AgentActivity._on_input_speech_started"),
-        (RealtimeGate, "_exchange", "AgentActivity._schedule_speech"),
+        (RealtimeTurns, "answer", "AgentActivity._on_generation_created"),
+        (RealtimeTurns, "speech_started", "AgentActivity._on_input_speech_started"),
+        (RealtimeGate, "_turns_of", "AgentActivity._schedule_speech"),
     ],
 )
 async def test_our_own_failure_leaves_the_call_untouched_and_is_counted(
@@ -128,3 +132,26 @@ async def test_a_session_without_a_realtime_model_is_none_of_its_business() -> N
         await session.start(Agent(instructions="Be brief."))
         await session.aclose()
     assert not guarded.recorder.events
+
+
+def test_a_handler_that_is_called_where_no_loop_runs_is_left_to_the_host() -> None:
+    """As in LiveKit's own unit tests. Fails if a state is made wherever a session is seen."""
+
+    class Session:
+        pass
+
+    class Activity:
+        _session = Session()
+        _rt_session = object()
+        llm = None
+
+    services = Services(Settings.load(), MemoryRecorder())
+    realtime = RealtimeGate(services, SpeechSessions(services))
+    sessions = SpeechSessions(services)
+    activity = Activity()
+    realtime.speech_started(activity, None)
+    realtime.scheduled(activity, None, object())
+    realtime.item_added(Session(), object())
+    sessions.agent_state(activity._session, None, "speaking")
+    assert not realtime.vetoes_turn(activity)
+    assert sessions.states() == []

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, function_tool
 
-from runguard_otel.demo.stage.models import ScriptedSTT, final
-from runguard_otel.demo.stage.responses import Heard
+from runguard_otel.testing.models import ScriptedSTT, final
+from runguard_otel.testing.responses import Heard
+from runguard_otel.testing.waiting import settle, until
 from tests.kit.realtime import realtime_call
 from tests.kit.realtime_storm import BUTTON_WORKS, NEVER, ORDERS, SOON, model, storm
-from tests.kit.speech import Guarded, settle, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -8,8 +8,10 @@ import pytest
 from livekit.agents.voice import AgentSession
 
 from runguard_otel.core.verdict import Trip
-from runguard_otel.demo.stage.models import ScriptedVAD, final, interim
-from tests.kit.speech import Call, Guarded, call, settle, until
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import ScriptedVAD, final, interim
+from runguard_otel.testing.waiting import settle, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 

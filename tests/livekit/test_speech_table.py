@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 import pytest
 from livekit.agents import Agent, stt
 
-from runguard_otel.demo.stage.models import (
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import (
     ScriptedBatchSTT,
     ScriptedSTT,
     final,
     interim,
     malformed_final,
 )
-from tests.kit.speech import Call, Guarded, call, settle, until
+from runguard_otel.testing.waiting import settle, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 from livekit.agents import stt
 
-from runguard_otel.adapters.agents_v1.voice_segments import VoiceSegments
-from runguard_otel.demo.stage.models import ScriptedSTT, final
-from tests.kit.speech import Call, Guarded, call, settle, until
+from runguard_otel.adapters.livekit.misfire.segments import VoiceSegments
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import ScriptedSTT, final
+from runguard_otel.testing.waiting import settle, until
+from tests.kit.speech import Guarded
 
 pytestmark = pytest.mark.livekit
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from runguard_otel.adapters.agents_v1.pending_turn import LATE_SECONDS, KeptBack, pause_within
-from runguard_otel.adapters.agents_v1.voice_segments import VoiceSegments
-from runguard_otel.demo.stage.models import ScriptedSTT, final
-from tests.kit.speech import HAS_PREFLIGHT, Call, Guarded, call, settle, until
+from runguard_otel.adapters.livekit.facts.turn import pause_within
+from runguard_otel.adapters.livekit.misfire.held_back import LATE_SECONDS, KeptBack
+from runguard_otel.adapters.livekit.misfire.segments import VoiceSegments
+from runguard_otel.testing.calls import Call, call
+from runguard_otel.testing.models import ScriptedSTT, final
+from runguard_otel.testing.waiting import settle, until
+from tests.kit.speech import HAS_PREFLIGHT, Guarded
 
 pytestmark = pytest.mark.livekit
 

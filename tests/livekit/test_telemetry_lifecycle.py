@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from runguard_otel.adapters.agents_v1 import hub
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.process import hooks, lifetime
+from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.core.verdict import Outcome, Subject
 from runguard_otel.settings import Settings
@@ -47,7 +47,7 @@ class Stage:
     def __init__(self, telemetry: Telemetry) -> None:
         self.telemetry = telemetry
         self.patches = PatchSet(
-            hub.patches(Services(Settings.load(), telemetry.recorder, lifecycle=telemetry))
+            hooks.patches(Services(Settings.load(), telemetry.recorder, lifecycle=telemetry))
         )
         self.patches.install()
 
@@ -131,7 +131,8 @@ async def test_spans_are_out_when_the_job_is_over() -> None:
 
     await stage.run(entrypoint)
     await until(lambda: bool(exporter.get_finished_spans()))
-    assert [s.name for s in exporter.get_finished_spans()] == ["runguard.room_reconnect"]
+    names = [s.name for s in exporter.get_finished_spans()]
+    assert names == ["runguard.room_reconnect", "runguard.job"]
     stage.patches.undo()
     stage.telemetry.shutdown()
     # somebody else's provider is still alive after us
@@ -151,7 +152,7 @@ async def test_a_provider_that_hangs_delays_the_end_of_a_job_by_its_bound_only(
         def force_flush(self, timeout_millis: int = 30_000) -> bool:
             return let_go.wait(30)
 
-    monkeypatch.setattr(hub, "FLUSH_SECONDS", 0.3)
+    monkeypatch.setattr(lifetime, "FLUSH_SECONDS", 0.3)
     stage = Stage(build(Settings.load(metrics_port=0), tracer_provider=Hanging()))
     ended: list[float] = []
 

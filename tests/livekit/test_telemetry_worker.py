@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from livekit.agents import JobContext, JobExecutorType
 from livekit.agents.ipc.job_proc_lazy_main import _JobProc
 
-from runguard_otel.adapters.agents_v1 import hub
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.process import hooks as hub
+from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.settings import Settings
+from runguard_otel.telemetry import export
 from runguard_otel.telemetry.build import build
+from runguard_otel.telemetry.scrape import ScrapeReader, registry
 from tests.kit.host import (
     RUNS_WITHOUT_SERVER,
     console_mode,
@@ -82,6 +85,38 @@ async def test_a_worker_that_is_cancelled_at_its_end_still_pushes_its_last_count
     assert stopped.is_set()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [({}, [1.0, 0.0]), ({"devmode": True}, [0.0, 0.0])]
+)
+async def test_a_worker_is_missed_until_it_is_asked_to_end_and_never_in_development(
+    arguments: dict[str, Any], expected: list[float]
+) -> None:
+    """Without the row of ``drain`` it is missed to the last, and a deployment wakes someone."""
+    reader = ScrapeReader()
+    telemetry = build(Settings.load(), meter_provider=export.meter_provider([reader]))
+    services = Services(Settings.load(), telemetry.recorder, lifecycle=telemetry)
+    rows = {p.attribute: p for p in hub.patches(services)}
+    server = make_server(JobExecutorType.PROCESS)
+    if hasattr(server, "_devmode"):  # before 1.3 the worker itself knows, and this one was told so
+        server._devmode = bool(arguments)
+    seen = []
+
+    def gauge(name: str) -> float | None:
+        return registry(reader.data).get_sample_value(name, {"service_name": "livekit-agents"})
+
+    async def run(**_: object) -> None:
+        seen.append(gauge("runguard_worker_expected"))
+        rows["drain"].wrapper(server)
+        seen.append(gauge("runguard_worker_expected"))
+
+    before = time.time()
+    await rows["run"].wrapper(run, server, (), arguments)
+    assert seen == expected
+    began = gauge("runguard_worker_start_seconds")
+    assert began is not None
+    assert before <= began <= time.time()
+
+
 async def test_console_mode_opens_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     console_mode(monkeypatch)
     telemetry = build(Settings.load())
@@ -101,6 +136,7 @@ async def test_console_mode_opens_neither(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_failing_lifecycle_leaves_the_worker_alone(broken: str) -> None:
     class Failing:
         hub_address = None
+        destinations = ()
 
         def __getattr__(self, name: str) -> Callable[..., None]:
             def call(*_: object, **__: object) -> None:
@@ -126,6 +162,8 @@ async def test_what_the_host_raises_passes_unchanged(error: BaseException) -> No
     telemetry = build(Settings.load(metrics_port=0))
     services = Services(Settings.load(), telemetry.recorder, lifecycle=telemetry)
     for patch in hub.patches(services):
+        if patch.shape is not None:
+            continue  # the shapes have this test of their own
 
         async def raising() -> None:
             raise error

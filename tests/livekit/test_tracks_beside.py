@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from livekit import rtc
 
-from runguard_otel.demo.stage.ffi import StageServer
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT
 from tests.kit.tracks import Guarded
-from tests.kit.tracks_scenes import LONG, SHORT, SUBSCRIBED, Source, until
+from tests.kit.tracks_scenes import LONG, SHORT, SUBSCRIBED, Source, close, until
 
 pytestmark = pytest.mark.livekit
 
@@ -75,6 +76,8 @@ async def test_one_that_flaps_trips_with_others_beside_it_or_without(
     server: StageServer, room: rtc.Room, late: bool, beside: int
 ) -> None:
     with Guarded(**SHORT) as guarded:
+        model = ScriptedSTT()
+        room.on("track_subscribed", lambda *_: model.stream())  # and it is never closed
         await published(server, beside)
         await until(lambda: len(guarded.outcomes()) == beside)
         (sid,) = await published(server, 1)
@@ -90,18 +93,22 @@ async def test_one_that_flaps_trips_with_others_beside_it_or_without(
             sid = new
             await until(lambda: len(guarded.outcomes()) == beside + number + 2)  # noqa: B023
         assert [t.count for t in guarded.recorder.trips] == [3]
+        await close(*model.streams)
 
 
 async def test_the_same_track_subscribed_again_and_again_trips(
     server: StageServer, room: rtc.Room
 ) -> None:
     with Guarded() as guarded:
+        model = ScriptedSTT()
+        room.on("track_subscribed", lambda *_: model.stream())
         (sid,) = await published(server, 1)
         (alice,) = room.remote_participants.values()
         publication = alice.track_publications[sid]
         for _ in range(2):
             room.emit("track_subscribed", publication.track, publication, alice)
         assert [t.count for t in guarded.recorder.trips] == [3]
+        await close(*model.streams)
 
 
 @pytest.mark.parametrize("source", [Source.SOURCE_CAMERA, Source.SOURCE_SCREENSHARE])

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest import mock
 
 import pytest
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.adapters.agents_v1 import lease_pool, tracks
-from runguard_otel.adapters.agents_v1.leases import Lease
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.subscription import guard as tracks
+from runguard_otel.adapters.livekit.subscription import pool
+from runguard_otel.adapters.livekit.subscription.handle import StreamHandle
+from runguard_otel.settings import Settings
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
+from tests.kit.recorder import MemoryRecorder
 from tests.kit.tracks import Guarded, Transcriber
-from tests.kit.tracks_scenes import flap, flap_opening
+from tests.kit.tracks_scenes import SUBSCRIBED, flap, flap_opening
 
 pytestmark = pytest.mark.livekit
 
@@ -91,7 +96,7 @@ async def test_the_end_of_the_job_closes_its_streams_even_in_use(
     server: StageServer, room: rtc.Room
 ) -> None:
     job = Job()
-    with Guarded(), mock.patch.object(lease_pool, "current_job", lambda: job):
+    with Guarded(), mock.patch.object(pool, "current_job", lambda: job):
         model = ScriptedSTT()
         _, lease = await flap_opening(server, room, [model.stream] * 2)
         (callback,) = job.callbacks
@@ -106,7 +111,7 @@ async def test_must_not_fire_fake_jobs_are_not_looked_at(
     with Guarded() as guarded, mock.patch.object(tracks, "current_job", lambda: Job(fake=True)):
         transcriber = Transcriber(room)
         await flap(server, transcriber, 4)
-        assert not any(isinstance(s, Lease) for s in transcriber.streams)
+        assert not any(isinstance(s, StreamHandle) for s in transcriber.streams)
         await transcriber.aclose()
     assert guarded.recorder.events == []
 
@@ -117,7 +122,7 @@ async def test_a_failure_of_our_own_leaves_stock_behaviour(
 ) -> None:
     with (
         Guarded(tolerant=True) as guarded,
-        mock.patch.object(lease_pool.StreamPool, broken, side_effect=TypeError("ours")),
+        mock.patch.object(pool.StreamPool, broken, side_effect=TypeError("ours")),
     ):
         transcriber = Transcriber(room)
         await flap(server, transcriber, 3)
@@ -132,7 +137,7 @@ async def test_a_failure_in_emit_is_counted_and_handlers_run(
 ) -> None:
     with (
         Guarded(tolerant=True) as guarded,
-        mock.patch.object(tracks, "_place", side_effect=TypeError("ours")),
+        mock.patch.object(tracks, "track_origin", side_effect=TypeError("ours")),
     ):
         transcriber = Transcriber(room)
         await flap(server, transcriber, 2)
@@ -153,3 +158,38 @@ async def test_cancelling_a_reader_loses_no_event(server: StageServer, room: rtc
             await reader
         assert (await anext(lease)).alternatives[0].text == "kept"
         await model.streams[0].aclose()
+
+
+def test_a_track_that_is_handled_where_no_loop_runs_is_left_to_the_host(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As a host's own tests do. Fails if a key, a slot or a timer takes a loop for granted."""
+
+    class Room:
+        name = "lobby"
+
+    class Model:
+        model = "some"
+
+    class Stream:
+        pass
+
+    recorder, opened = MemoryRecorder(), list[object]()
+    services = Services(Settings.load(), recorder)
+    guard, room = tracks.TrackGuard(services), Room()
+    publication = SimpleNamespace(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    alice = SimpleNamespace(identity="alice", sid="PA_alice")
+
+    def handler(*_: Any) -> None:
+        stream: Any = guard.stream(Stream, cast("Any", Model()), (), {})
+        opened.append(stream)
+
+    for sid in "abcd":
+        publication.sid = sid
+        track = ("track_subscribed", object(), publication, alice)
+        guard.emit(handler, cast("Any", room), track, {})
+        guard.emit(lambda *_: None, cast("Any", room), ("track_unpublished", publication), {})
+    services.close()
+    assert [type(stream) for stream in opened] == [Stream] * 4
+    assert recorder.count(SUBSCRIBED, subscription="observed") == 4
+    assert (recorder.errors, caplog.records) == ([], [])

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from runguard_otel.adapters.agents_v1 import tracks
-from runguard_otel.adapters.agents_v1.leases import Lease
-from runguard_otel.adapters.agents_v1.services import Services
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.subscription import hooks as subscription
+from runguard_otel.adapters.livekit.subscription.handle import StreamHandle
 from runguard_otel.settings import Settings
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
 from tests.kit.recorder import MemoryRecorder
 from tests.kit.tracks import Guarded, Transcriber
 from tests.kit.tracks_scenes import SUBSCRIBED, Source, flap
@@ -40,17 +40,37 @@ async def test_eight_subscriptions_are_one_stream_and_no_transcript_or_audio_is_
     assert guarded.recorder.count(SUBSCRIBED, subscription="reused", source="microphone") == 7
     assert guarded.recorder.count("runguard.stt.audio") == pytest.approx(0.8)
     assert guarded.recorder.count("runguard.stt.streams", provider="scripted") == 0
+    if ending:
+        assert guarded.recorder.trips == [], "no two streams were ever open"
+        return
     (trip,) = guarded.recorder.trips
+    assert "close it when its track ends" in trip.reason
     assert (trip.action, trip.count, trip.window_seconds) == ("reuse_stream", 3, 30)
     assert trip.signature_with_key.startswith("track_subscribe:PA_")
     assert (trip.subject.room, trip.subject.participant) == ("lobby", "alice")
+
+
+@pytest.mark.parametrize(("module", "streams"), [("nvidia", 3), ("deepgram", 1)])
+async def test_a_stream_that_a_flush_has_ended_is_not_handed_on(
+    server: StageServer, room: rtc.Room, module: str, streams: int
+) -> None:
+    """Fails if ``flush`` goes past the shared stream: Riva hears nothing more, nor does track 2."""
+    kind = type("STT", (ScriptedSTT,), {"__module__": f"livekit.plugins.{module}.stt"})
+    with Guarded():
+        transcriber = Transcriber(room, kind(), ending="end_input")
+        model: Any = transcriber.model
+        await flap(server, transcriber, 3)
+        assert len(model.streams) == streams
+        assert [text for _, text in transcriber.heard] == [f"sentence {n}" for n in range(3)]
+        await transcriber.aclose()
+        await server.settle()
 
 
 async def test_stock_livekit_opens_eight_streams(server: StageServer, room: rtc.Room) -> None:
     transcriber = Transcriber(room)
     await flap(server, transcriber, 8)
     assert len(transcriber.streams) == 8
-    assert not any(isinstance(s, Lease) for s in transcriber.streams)
+    assert not any(isinstance(s, StreamHandle) for s in transcriber.streams)
     await transcriber.aclose()
 
 
@@ -70,7 +90,7 @@ async def test_observe_mode_reports_the_same_trip_and_hands_out_the_real_streams
 
 def test_mode_off_touches_nothing_of_tracks() -> None:
     services = Services(Settings.load(track_subscribe_mode="off"), MemoryRecorder())
-    assert tracks.patches(services) == []
+    assert subscription.patches(services) == []
 
 
 async def test_events_not_yet_read_go_to_the_new_holder(
@@ -143,13 +163,13 @@ async def test_must_not_fire_parallel_tracks_of_unknown_source_are_no_flapping(
     assert guarded.recorder.trips == []
 
 
-async def test_a_track_nobody_transcribes_is_observed_and_a_trip_has_no_action(
+async def test_must_not_fire_a_track_that_is_neither_transcribed_nor_read_is_observed(
     server: StageServer, room: rtc.Room
 ) -> None:
     with Guarded() as guarded:
         for _ in range(3):
             server.unpublish(server.publish("lobby", "alice"))
             await server.settle()
-    assert guarded.outcomes() == ["allowed"] * 3
+    assert guarded.outcomes() == ["allowed", "observed", "observed"]
     assert guarded.recorder.count(SUBSCRIBED, subscription="observed") == 3
-    assert [t.action for t in guarded.recorder.trips] == ["none"]
+    assert guarded.recorder.trips == []

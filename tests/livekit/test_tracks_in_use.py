@@ -9,8 +9,9 @@ import pytest
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.adapters.livekit.subscription import shared_stream
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
 from tests.kit.tracks import Guarded, frame
 from tests.kit.tracks_scenes import LONG, SHORT, Tracks, close, until
 
@@ -81,22 +82,39 @@ async def test_minutes_of_the_room_survive_eight_tracks_of_who_started_them(
 
 
 async def test_a_stream_that_is_fed_long_after_the_end_of_its_track_is_left_alone(
-    server: StageServer, room: rtc.Room
+    server: StageServer, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shared_stream, "TAIL_SECONDS", 0.05)
     with Guarded(**LONG):
         model = ScriptedSTT()
         mic = Tracks(server, room, model.stream)
         await mic.unpublish(await mic.publish())
         (first,) = mic.opened
         for _ in range(6):
-            first.push_frame(frame(seconds=0.1))
+            first.push_frame(frame(seconds=0.02))
+            await asyncio.sleep(0.02)
         await mic.publish()
         assert len(model.streams) == 2, "nobody waits for it either"
         first.push_frame(frame())
         await server.settle()
-        assert model.streams[0].seconds == pytest.approx(0.61)
+        assert model.streams[0].seconds == pytest.approx(0.13)
         model.streams[0].say(final("still here"))
         assert (await anext(first)).alternatives[0].text == "still here"
+        await close(*model.streams)
+
+
+async def test_a_tail_that_a_blocked_loop_reads_all_at_once_does_not_keep_the_stream(
+    server: StageServer, room: rtc.Room
+) -> None:
+    """Mutant: count what is pushed, and not the time in which it is."""
+    with Guarded(**LONG):
+        model = ScriptedSTT()
+        mic = Tracks(server, room, model.stream)
+        await mic.unpublish(await mic.publish())
+        for _ in range(200):
+            mic.opened[0].push_frame(frame())
+        await mic.publish()
+        assert len(model.streams) == 1
         await close(*model.streams)
 
 
@@ -156,3 +174,39 @@ async def test_several_stts_of_one_track_are_told_apart_by_their_settings(
             await mic.unpublish(await mic.publish())
         assert [len(model.streams) for model in models] == [1, 1]
         await close(*models[0].streams, *models[1].streams)
+
+
+async def test_a_reader_that_follows_the_participant_does_not_keep_the_stream(
+    server: StageServer, room: rtc.Room
+) -> None:
+    """Removed and joined again under load.
+
+    The old reader pushes the new track's audio for longer than any tail, before the new handler's
+    task gets to run and asks for a stream.
+
+    Mutant: audio that comes when the next track is there counts as another source's (two streams,
+    and both readers push each burst: it is transcribed twice).
+    """
+    with Guarded(**LONG):
+        model = ScriptedSTT()
+        asked = asyncio.Event()
+        opened: list[Any] = []
+
+        async def transcribe(waits: bool) -> None:
+            if waits:
+                await asked.wait()
+            opened.append(model.stream())
+
+        waits = iter((False, True))
+        mic = Tracks(server, room, lambda: asyncio.ensure_future(transcribe(next(waits))))
+        await mic.unpublish(await mic.publish())
+        await mic.publish()
+        for _ in range(20):
+            opened[0].push_frame(frame(seconds=0.1))
+        asked.set()
+        await server.settle()
+        assert len(model.streams) == 1
+        for stream in opened:  # both readers go on
+            stream.push_frame(frame(seconds=0.1))
+        assert model.seconds <= 2.1 + 1e-6, "each burst is heard once"
+        await close(*model.streams)

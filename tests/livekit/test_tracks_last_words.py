@@ -11,9 +11,9 @@ import pytest
 from livekit import rtc
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, stt
 
-from runguard_otel.adapters.agents_v1 import lease_pool, shared_streams
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.adapters.livekit.subscription import pool, shared_stream
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
 from tests.kit.tracks import Guarded, Transcriber, frame
 from tests.kit.tracks_scenes import LONG, Tracks, close
 
@@ -68,7 +68,7 @@ async def ended(transcriber: Transcriber) -> float:
 async def test_after_the_end_of_a_track_the_last_words_come_when_no_next_one_does(
     server: StageServer, room: rtc.Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_streams, "LAST_WORDS_SECONDS", 0.2)
+    monkeypatch.setattr(shared_stream, "LAST_WORDS_SECONDS", 0.2)
     with Guarded():  # it lingers for 30 s
         transcriber, sid = await spoken(server, room, SaysItAtTheEnd())
         server.unpublish(sid)
@@ -83,7 +83,7 @@ async def test_after_the_end_of_a_track_the_last_words_come_when_no_next_one_doe
 async def test_when_nobody_can_come_back_the_last_words_come_at_once(
     server: StageServer, room: rtc.Room, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_streams, "LAST_WORDS_SECONDS", 30)
+    monkeypatch.setattr(shared_stream, "LAST_WORDS_SECONDS", 30)
     with Guarded():
         transcriber, sid = await spoken(server, room, SaysItAtTheEnd())
         if who == "participant":
@@ -150,7 +150,7 @@ async def test_the_end_of_the_job_waits_for_the_last_words(
     """They reach who reads, whether the user's code ended the input, did not, or does so now."""
     callbacks: list[Any] = []
     job = mock.Mock(add_shutdown_callback=callbacks.append)
-    with Guarded(), mock.patch.object(lease_pool, "current_job", lambda: job):
+    with Guarded(), mock.patch.object(pool, "current_job", lambda: job):
         transcriber, sid = await spoken(server, room, SaysItAtTheEnd(delay=0.1))
         transcriber.ending = ending
         server.unpublish(sid)
@@ -173,10 +173,10 @@ async def test_the_end_of_the_job_waits_for_nobody_for_long(
     server: StageServer, room: rtc.Room, reads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A provider that says nothing, and a reader that was forgotten."""
-    monkeypatch.setattr(lease_pool, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(pool, "DRAIN_SECONDS", 0.1)
     callbacks: list[Any] = []
     job = mock.Mock(add_shutdown_callback=callbacks.append)
-    with Guarded(), mock.patch.object(lease_pool, "current_job", lambda: job):
+    with Guarded(), mock.patch.object(pool, "current_job", lambda: job):
         model = SaysItAtTheEnd(delay=60 if reads else 0)
         mic = Tracks(server, room, model.stream)
         await mic.publish()

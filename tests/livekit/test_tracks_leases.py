@@ -10,10 +10,10 @@ import pytest
 from livekit import rtc
 from livekit.agents import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, stt
 
-from runguard_otel.adapters.agents_v1 import lease_patches
-from runguard_otel.adapters.agents_v1.leases import Lease
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.adapters.livekit.subscription import hooks
+from runguard_otel.adapters.livekit.subscription.handle import StreamHandle
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
 from tests.kit.tracks import Guarded, frame
 from tests.kit.tracks_scenes import flap_opening
 
@@ -214,13 +214,13 @@ async def test_streams_outside_a_handler_are_untouched(server: StageServer, room
 def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every lease that is given out."""
     leases: list[Any] = []
-    give = Lease.__init__
+    give = StreamHandle.__init__
 
-    def remember(self: Lease, *args: Any) -> None:
+    def remember(self: StreamHandle, *args: Any) -> None:
         leases.append(self)
         give(self, *args)
 
-    monkeypatch.setattr(Lease, "__init__", remember)
+    monkeypatch.setattr(StreamHandle, "__init__", remember)
     return leases
 
 
@@ -273,7 +273,7 @@ async def test_classes_defined_after_instrumenting_are_covered_and_undone() -> N
 
 
 def test_undoing_restores_every_class_exactly() -> None:
-    owners = [rtc.Room, stt.STT, stt.RecognizeStream, *lease_patches.stream_classes(stt.STT)]
+    owners = [rtc.Room, stt.STT, stt.RecognizeStream, *hooks.stream_classes(stt.STT)]
     before = [dict(vars(owner)) for owner in owners]
     with Guarded():
         assert [dict(vars(owner)) for owner in owners] != before

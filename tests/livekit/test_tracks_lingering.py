@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT
 from tests.kit.tracks import Guarded, frame
 from tests.kit.tracks_scenes import Tracks, close, until
 

@@ -10,15 +10,16 @@ import pytest
 from livekit import rtc
 from livekit.agents import Agent, stt
 
-from runguard_otel.adapters.agents_v1 import streams, tracks
-from runguard_otel.adapters.agents_v1.leases import Lease
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.subscription import hooks as subscription
+from runguard_otel.adapters.livekit.subscription.handle import StreamHandle
+from runguard_otel.adapters.livekit.usage import hooks as usage
 from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.models import ScriptedSTT, final
 from runguard_otel.settings import Settings
+from runguard_otel.testing.calls import Call
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.models import ScriptedSTT, final
 from tests.kit.recorder import MemoryRecorder
-from tests.kit.speech import Call
 
 pytestmark = pytest.mark.livekit
 
@@ -52,16 +53,16 @@ async def test_must_not_fire_a_session_started_in_a_handler_has_its_own_real_str
     own_node: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One AgentSession per participant is LiveKit's documented multi-user transcriber."""
-    given: list[Lease] = []
-    give = Lease.__init__
+    given: list[StreamHandle] = []
+    give = StreamHandle.__init__
 
-    def remember(self: Lease, *args: Any) -> None:
+    def remember(self: StreamHandle, *args: Any) -> None:
         given.append(self)
         give(self, *args)
 
-    monkeypatch.setattr(Lease, "__init__", remember)
+    monkeypatch.setattr(StreamHandle, "__init__", remember)
     services = Services(Settings.load(), MemoryRecorder())
-    patches = PatchSet([*streams.patches(services), *tracks.patches(services)])
+    patches = PatchSet([*usage.patches(services), *subscription.patches(services)])
     patches.install()
     calls: list[Call] = []
     starting: list[asyncio.Task[None]] = []

@@ -11,12 +11,13 @@ import pytest
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.adapters.agents_v1 import streams
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.facts.models import model_names
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.usage import hooks, streams
 from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.listening import ScriptedSTT
-from runguard_otel.demo.stage.voice_activity import ScriptedVAD
 from runguard_otel.settings import Settings
+from runguard_otel.testing.listening import ScriptedSTT
+from runguard_otel.testing.voice_activity import ScriptedVAD
 from tests.kit.recorder import MemoryRecorder
 
 pytestmark = pytest.mark.livekit
@@ -27,7 +28,7 @@ LABELS = {"provider": "scripted", "model": "scripted-stt"}
 @pytest.fixture
 def recorder() -> Iterator[MemoryRecorder]:
     services = Services(Settings.load(), MemoryRecorder())
-    patches = PatchSet(streams.patches(services))
+    patches = PatchSet(hooks.patches(services))
     patches.install()
     recorder = services.recorder
     assert isinstance(recorder, MemoryRecorder)
@@ -117,6 +118,6 @@ async def test_a_frame_we_cannot_measure_is_our_problem_alone(recorder: MemoryRe
 
 def test_a_model_that_does_not_say_who_it_is_is_named_by_its_plugin() -> None:
     kind: Any = type("STT", (), {"__module__": "livekit.plugins.deepgram.stt"})
-    assert streams.model_names(kind()) == ("deepgram", "unknown")
-    assert streams.model_names(object()) == ("unknown", "unknown")
-    assert streams.model_names(ScriptedSTT()) == ("scripted", "scripted-stt")
+    assert model_names(kind()) == ("deepgram", "unknown")
+    assert model_names(object()) == ("unknown", "unknown")
+    assert model_names(ScriptedSTT()) == ("scripted", "scripted-stt")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 from livekit import rtc
 
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
 from tests.kit.tracks import Guarded, Transcriber, frame
 from tests.kit.tracks_scenes import LONG, SHORT, SUBSCRIBED, Tracks, close, until
 
@@ -72,6 +75,39 @@ async def test_a_still_live_earlier_track_keeps_its_stream(
     assert guarded.recorder.trips == [], "several at a time are no flapping"
 
 
+async def test_an_end_that_waits_in_a_blocked_loop_is_not_missing(
+    server: StageServer, room: rtc.Room
+) -> None:
+    """A loop comes to its timers first. Mutant: a plain timer; both streams hear the caller."""
+    with Guarded(track_subscribe_grace_seconds=0.2) as guarded:
+        model = ScriptedSTT()
+        mic = Tracks(server, room, model.stream)
+        first = await mic.publish()
+        await mic.publish()
+        server.unpublish(first)
+        time.sleep(0.5)
+        await asyncio.sleep(0.25)
+        assert len(model.streams) == 1
+        await close(*model.streams)
+    assert guarded.outcomes() == ["allowed", "reused"]
+
+
+async def test_a_track_that_waits_in_a_blocked_loop_finds_the_stream_that_was_let_go(
+    server: StageServer, room: rtc.Room
+) -> None:
+    """Mutant: the wait for the next track is one of the wall's clock."""
+    with Guarded(track_subscribe_linger_seconds=0.2):
+        model = ScriptedSTT()
+        mic = Tracks(server, room, model.stream)
+        await mic.unpublish(await mic.publish())
+        await mic.opened[0].aclose()
+        server.publish("lobby", "alice")
+        time.sleep(0.5)
+        await asyncio.sleep(0.1)
+        assert (len(mic.opened), len(model.streams)) == (2, 1)
+        await close(*model.streams)
+
+
 async def test_those_that_wait_are_served_in_their_order(
     server: StageServer, room: rtc.Room
 ) -> None:
@@ -115,20 +151,20 @@ async def test_who_finds_nothing_left_to_wait_for_gets_a_stream_at_once(
 async def test_a_full_backlog_opens_a_stream_and_loses_nothing(
     server: StageServer, room: rtc.Room
 ) -> None:
-    with Guarded(track_subscribe_grace_seconds=1):
+    with Guarded(**LONG):
         model = ScriptedSTT()
         mic = Tracks(server, room, model.stream)
         await mic.publish()
         await mic.publish()
         lease = mic.opened[1]
         for _ in range(19):
-            lease.push_frame(frame(seconds=0.1))
+            lease.push_frame(frame(seconds=0.5))
         assert len(model.streams) == 1
-        lease.push_frame(frame(seconds=0.1))
+        lease.push_frame(frame(seconds=0.5))
         assert len(model.streams) == 2
-        lease.push_frame(frame(seconds=0.1))
+        lease.push_frame(frame(seconds=0.5))
         await server.settle()
-        assert [s.seconds for s in model.streams] == [0, pytest.approx(2.1)]
+        assert [s.seconds for s in model.streams] == [0, pytest.approx(10.5)]
         await close(*model.streams)
 
 

@@ -10,10 +10,10 @@ import pytest
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.adapters.agents_v1 import lease_pool
-from runguard_otel.adapters.agents_v1.leases import Lease
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
+from runguard_otel.adapters.livekit.subscription import pool
+from runguard_otel.adapters.livekit.subscription.handle import StreamHandle
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.listening import ScriptedSTT, final
 from tests.kit.tracks import Guarded, frame
 from tests.kit.tracks_scenes import LONG, SHORT, SUBSCRIBED, Tracks, close
 
@@ -119,7 +119,7 @@ async def test_uninstrument_lets_nobody_wait(server: StageServer, room: rtc.Room
 async def test_the_end_of_the_job_ends_the_waiting(server: StageServer, room: rtc.Room) -> None:
     callbacks: list[Any] = []
     job = mock.Mock(add_shutdown_callback=callbacks.append)
-    with Guarded(**LONG), mock.patch.object(lease_pool, "current_job", lambda: job):
+    with Guarded(**LONG), mock.patch.object(pool, "current_job", lambda: job):
         model = ScriptedSTT()
         mic = Tracks(server, room, model.stream)
         await mic.publish()
@@ -166,7 +166,7 @@ async def test_a_late_event_is_reported_at_the_latest_at_the_end_of_the_job(
         mic = Tracks(server, room, lambda: next(wanted)())
         await mic.publish()
         await mic.publish()
-        assert isinstance(mic.opened[0], Lease)
+        assert isinstance(mic.opened[0], StreamHandle)
         assert guarded.outcomes() == ["allowed"]
         guarded.services.settle()
         assert guarded.outcomes() == ["allowed"] * 2

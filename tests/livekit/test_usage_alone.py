@@ -10,20 +10,20 @@ import pytest
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, APIConnectionError, llm, stt
 
-from runguard_otel.adapters.agents_v1 import usage
-from runguard_otel.adapters.agents_v1.services import Services
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.usage import hooks as usage
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.core.ports import Usage
-from runguard_otel.demo.stage.models import (
+from runguard_otel.settings import Settings
+from runguard_otel.testing.models import (
     ScriptedBatchSTT,
     ScriptedLLM,
     ScriptedTTS,
     ScriptedVAD,
     final,
 )
-from runguard_otel.settings import Settings
+from runguard_otel.testing.waiting import settle, until
 from tests.kit.recorder import MemoryRecorder
-from tests.kit.speech import settle, until
 
 pytestmark = pytest.mark.livekit
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from livekit.agents import metrics
 
-from runguard_otel.adapters.agents_v1.services import Services
-from runguard_otel.adapters.agents_v1.usage import patches, session_key, usage_of
+from runguard_otel.adapters.livekit.facts.job import session_key
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.livekit.usage.hooks import patches
+from runguard_otel.adapters.livekit.usage.metrics import usage_of
 from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
 
@@ -204,8 +206,9 @@ def test_in_1_0_an_adapter_reports_in_its_own_name_what_a_model_of_its_has_serve
     assert (usage.provider, usage.model) == expected
 
 
-def test_without_a_price_port_nothing_is_patched() -> None:
-    assert patches(Services(Settings.load(), MemoryRecorder())) == []
+def test_without_a_price_port_only_streams_are_counted() -> None:
+    rows = patches(Services(Settings.load(), MemoryRecorder()))
+    assert {row.owner.__name__ for row in rows} == {"RecognizeStream"}
 
 
 def test_outside_a_job_there_is_one_session() -> None:

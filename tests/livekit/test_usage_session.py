@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from livekit.agents import Agent, APIConnectionError, llm, stt, tts
 
-from runguard_otel.demo.stage.models import (
+from runguard_otel.testing.models import (
     ScriptedAudioInput,
     ScriptedLLM,
     ScriptedSTT,
@@ -77,7 +77,7 @@ async def test_a_model_listened_to_directly_and_through_an_adapter_is_billed_onc
     desk: Desk,
 ) -> None:
     if not hasattr(llm.FallbackAdapter, "_on_metrics_collected"):
-        pytest.skip("1.0's adapter makes metrics of its own: see adapters.agents_v1.usage")
+        pytest.skip("1.0's adapter makes metrics of its own: see adapters.livekit.usage.metrics")
     model = ScriptedLLM("One two three.")
     adapter = llm.FallbackAdapter([model])
     async with aclosing(session_of(adapter)) as first, aclosing(session_of(model)) as second:

@@ -11,10 +11,8 @@ from livekit import rtc
 from livekit.agents import Agent, stt
 from livekit.agents.metrics import LLMMetrics
 
-from runguard_otel.adapters.agents_v1 import streams
-from runguard_otel.adapters.patching import PatchSet
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.models import (
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.models import (
     ScriptedAudioInput,
     ScriptedBatchSTT,
     ScriptedLLM,
@@ -63,8 +61,6 @@ def heard_by(ears: ScriptedSTT) -> Decimal:
 async def test_a_stream_is_billed_by_the_audio_pushed_and_not_again_by_its_report(
     desk: Desk, behind_adapter: bool
 ) -> None:
-    watch = PatchSet(streams.patches(desk.services))
-    watch.install()
     ears, voice_detector = ScriptedSTT(), ScriptedVAD()
     session = session_of(
         ScriptedLLM(),
@@ -73,20 +69,17 @@ async def test_a_stream_is_billed_by_the_audio_pushed_and_not_again_by_its_repor
     )
     microphone = ScriptedAudioInput()
     session.input.audio = microphone
-    try:
-        async with aclosing(session):
-            await session.start(Agent(instructions="be brief"))
-            await until(lambda: bool(ears.streams))
-            microphone.push_silence(3.0)
-            await until(lambda: round(ears.seconds, 6) == 3)
-            heard = stt.RecognitionUsage(audio_duration=3.0)
-            kind = stt.SpeechEventType.RECOGNITION_USAGE
-            ears.send(stt.SpeechEvent(type=kind, request_id="x", recognition_usage=heard))
-            await until(lambda: desk.reports() == 1)
-        # Closing, the session pushes some silence to get the last words out: billed like the rest.
-        await until(lambda: round(desk.meter.session_cost().stt, 6) == heard_by(ears) * SECOND)
-    finally:
-        watch.undo()
+    async with aclosing(session):
+        await session.start(Agent(instructions="be brief"))
+        await until(lambda: bool(ears.streams))
+        microphone.push_silence(3.0)
+        await until(lambda: round(ears.seconds, 6) == 3)
+        heard = stt.RecognitionUsage(audio_duration=3.0)
+        kind = stt.SpeechEventType.RECOGNITION_USAGE
+        ears.send(stt.SpeechEvent(type=kind, request_id="x", recognition_usage=heard))
+        await until(lambda: desk.reports() == 1)
+    # Closing, the session pushes some silence to get the last words out: billed like the rest.
+    await until(lambda: round(desk.meter.session_cost().stt, 6) == heard_by(ears) * SECOND)
     assert desk.reports() == 1, "the report arrived, and was not billed again"
     assert heard_by(ears) >= 3
     assert round(desk.meter.session_cost().stt, 6) == heard_by(ears) * SECOND

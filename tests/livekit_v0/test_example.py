@@ -17,10 +17,11 @@ import pytest
 from livekit.agents import APIConnectionError, stt
 
 import runguard_otel
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
-from runguard_otel.demo.stage.speaking import ScriptedTTS
-from runguard_otel.demo.stage.voice_activity import ScriptedVAD
-from tests.kit.meeting import ROOM, PublishingStage, job_on_stage
+from runguard_otel.testing.jobs import job_on_stage
+from runguard_otel.testing.listening import ScriptedSTT, final
+from runguard_otel.testing.speaking import ScriptedTTS
+from runguard_otel.testing.stage import ROOM, Stage
+from runguard_otel.testing.voice_activity import ScriptedVAD
 from tests.kit.v0_call import CALLER, Guarded, quick, settle, until, voice_call
 from tests.kit.v0_models import HAS_V0, PipelineLLM
 
@@ -74,7 +75,7 @@ class Cast:
 @asynccontextmanager
 async def played(
     monkeypatch: pytest.MonkeyPatch, guards: bool
-) -> AsyncIterator[tuple[Cast, PublishingStage, Any]]:
+) -> AsyncIterator[tuple[Cast, Stage, Any]]:
     """The example's job, with a caller in the room."""
     cast = Cast()
     pipeline = importlib.import_module("livekit.agents.pipeline")
@@ -84,7 +85,7 @@ async def played(
         cast.agent = agent
         make(agent, min_endpointing_delay=0.0, max_endpointing_delay=0.0, **options)
 
-    with monkeypatch.context() as patch, quick(), PublishingStage() as stage:
+    with monkeypatch.context() as patch, quick(), Stage() as stage:
         for name, module in cast.plugins().items():
             patch.setitem(sys.modules, name, module)
         runguard_otel.uninstrument()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import runguard_otel
-from runguard_otel.adapters import host_patches
-from runguard_otel.adapters.agents_v0.pipeline_state import PipelineSessions
+from runguard_otel.adapters.livekit import patches as host_patches
+from runguard_otel.adapters.livekit.misfire.session_0_12 import PipelineSessions
 from runguard_otel.adapters.patching import MARK
-from runguard_otel.demo.stage.listening import final
+from runguard_otel.testing.listening import final
 from tests.kit.v0_call import Guarded, voice_call
 from tests.kit.v0_models import HAS_V0
 
@@ -41,10 +41,12 @@ def test_instrument_and_uninstrument_work_and_every_guard_is_in_place() -> None:
         assert guard.active
         assert {r.guard for r in guard.patches} == {
             "telemetry",
+            "job_processes",
             "room_reconnect",
             "track_subscribe",
             "vad_misfire",
             "job_dispatch",
+            "session_overrun",
         }
     finally:
         runguard_otel.uninstrument()

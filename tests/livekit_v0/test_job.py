@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import runguard_otel
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
-from runguard_otel.demo.stage.speaking import ScriptedTTS
-from runguard_otel.demo.stage.voice_activity import ScriptedVAD
-from tests.kit.v0_call import CALLER, ROOM, PublishingStage, running_job, settle, until
+from runguard_otel.testing.jobs import job_info
+from runguard_otel.testing.listening import ScriptedSTT, final
+from runguard_otel.testing.speaking import ScriptedTTS
+from runguard_otel.testing.voice_activity import ScriptedVAD
+from tests.kit.v0_call import CALLER, ROOM, Stage, settle, until
 from tests.kit.v0_models import HAS_V0, PipelineLLM
 
 pytestmark = [
@@ -33,13 +34,13 @@ class Worker:
         self.messages.append(message)
 
 
-async def run_job(stage: PublishingStage, entrypoint: Any) -> None:
+async def run_job(stage: Stage, entrypoint: Any) -> None:
     host: Any = importlib.import_module("livekit.agents.ipc.job_proc_lazy_main")
     runner = host._JobProc(lambda _: None, entrypoint)
     runner._client, runner._inf_client = Worker(), None
     runner._shutdown_fut = asyncio.get_running_loop().create_future()
     runner._exit_proc_flag = asyncio.Event()
-    runner._start_job(SimpleNamespace(running_job=running_job(stage)))
+    runner._start_job(SimpleNamespace(running_job=job_info(stage, ROOM)))
     await runner._job_task
 
 
@@ -69,7 +70,7 @@ async def test_a_job_is_claimed_guarded_and_lets_its_room_go(tmp_path: Path) -> 
         ctx.shutdown("done")
 
     guard = runguard_otel.instrument(claims_url=f"sqlite://{tmp_path}/claims.sqlite3")
-    stage = PublishingStage()
+    stage = Stage()
     try:
         with stage:
             stage.join(ROOM, CALLER)

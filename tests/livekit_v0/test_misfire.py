@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runguard_otel.demo.stage.listening import ScriptedBatchSTT, final, interim
+from runguard_otel.testing.listening import ScriptedBatchSTT, final, interim
 from tests.kit.v0_call import Guarded, VoiceCall, settle, until, voice_call
 from tests.kit.v0_models import HAS_V0
 from tests.kit.v0_storm import ECHO, GENUINE, SPEECH, SUPPRESSED, say, storm

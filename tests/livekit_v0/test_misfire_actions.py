@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runguard_otel.demo.stage.listening import final
+from runguard_otel.testing.listening import final
 from tests.kit.v0_call import Guarded, VoiceCall, until, voice_call
 from tests.kit.v0_models import HAS_V0
 from tests.kit.v0_storm import ECHO, GENUINE, say, storm

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from livekit.agents import utils
 
-from runguard_otel.demo.stage.listening import ScriptedBatchSTT, final, interim, malformed_final
+from runguard_otel.testing.listening import ScriptedBatchSTT, final, interim, malformed_final
 from tests.kit.v0_call import Guarded, VoiceCall, settle, until, voice_call
 from tests.kit.v0_models import HAS_V0
 

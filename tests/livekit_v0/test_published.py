@@ -17,16 +17,16 @@ from runguard_otel import (
     TrackSubscriptionGuard,
     VADMisfireGuard,
 )
-from runguard_otel.demo.stage.listening import ScriptedSTT, final
-from runguard_otel.demo.stage.speaking import ScriptedTTS
-from runguard_otel.demo.stage.voice_activity import ScriptedVAD
+from runguard_otel.testing.jobs import job_info
+from runguard_otel.testing.listening import ScriptedSTT, final
+from runguard_otel.testing.speaking import ScriptedTTS
+from runguard_otel.testing.voice_activity import ScriptedVAD
 from tests.kit.process import Server
 from tests.kit.v0_call import (
     CALLER,
     ROOM,
-    PublishingStage,
+    Stage,
     job_context,
-    running_job,
     settle,
     until,
 )
@@ -47,7 +47,7 @@ def guard_of(loop: LoopDetectedError) -> str:
 class Agent:
     """An application, and what came of its guards."""
 
-    stage: PublishingStage
+    stage: Stage
     registry: Any
     stt: ScriptedSTT = field(default_factory=ScriptedSTT)
     loops: list[str] = field(default_factory=list)
@@ -114,17 +114,17 @@ class Agent:
 
 async def test_four_guards_in_a_0_12_entrypoint(redis_server: Server) -> None:
     client = redis.asyncio.from_url(f"redis://127.0.0.1:{redis_server.port}")
-    stage = PublishingStage()
+    stage = Stage()
     with stage:
         stage.join(ROOM, CALLER)
-        ctx = job_context(running_job(stage))
+        ctx = job_context(job_info(stage, ROOM))
         app = Agent(stage, client)
         serving = asyncio.get_running_loop().create_task(app.entrypoint(ctx, "worker-1"))
         await until(lambda: app.running, "the agent runs")
 
         duplicate = Agent(stage, client)
         assert (
-            await duplicate.entrypoint(job_context(running_job(stage)), "worker-2")
+            await duplicate.entrypoint(job_context(job_info(stage, ROOM)), "worker-2")
             == "already claimed"
         )
         assert len(stage.connects) == 1, "the duplicate never connected"

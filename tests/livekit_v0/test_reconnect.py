@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from runguard_otel.demo.stage.listening import ScriptedSTT
-from runguard_otel.demo.stage.speaking import ScriptedTTS
-from runguard_otel.demo.stage.voice_activity import ScriptedVAD
-from tests.kit.v0_call import CALLER, ROOM, Guarded, PublishingStage, settle, until
+from runguard_otel.testing.listening import ScriptedSTT
+from runguard_otel.testing.speaking import ScriptedTTS
+from runguard_otel.testing.voice_activity import ScriptedVAD
+from tests.kit.v0_call import CALLER, ROOM, Guarded, Stage, settle, until
 from tests.kit.v0_models import HAS_V0, PipelineLLM, ScriptedRealtime
 
 pytestmark = [
@@ -25,7 +25,7 @@ LAPS = 8
 class Lap:
     """What an application's reconnect handler makes each time: a Room and an agent in it."""
 
-    def __init__(self, stage: PublishingStage, *, realtime: bool) -> None:
+    def __init__(self, stage: Stage, *, realtime: bool) -> None:
         self.stage = stage
         self.stt, self.tts = ScriptedSTT(), ScriptedTTS(seconds_per_character=0.001)
         self.llm, self.model = PipelineLLM(), ScriptedRealtime()
@@ -62,7 +62,7 @@ class Lap:
 
 
 async def storm(*, realtime: bool) -> Lap:
-    stage = PublishingStage()
+    stage = Stage()
     with stage:
         stage.join(ROOM, CALLER)
         lap = Lap(stage, realtime=realtime)

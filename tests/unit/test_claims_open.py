@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from runguard_otel.claims.dynamodb import DynamoRegistry
-from runguard_otel.claims.open import SCHEMES, backend_of, open_registry
-from runguard_otel.claims.postgres_driver import split_options
 from runguard_otel.claims.redact import scrub
+from runguard_otel.claims.registries.dynamodb.registry import DynamoRegistry
+from runguard_otel.claims.registries.open import SCHEMES, backend_of, open_registry
+from runguard_otel.claims.registries.postgres.driver import split_options
+from runguard_otel.claims.registry import RegistryUnavailable
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
@@ -60,7 +61,7 @@ def test_a_sqlite_url_without_an_absolute_path_is_explained(url: str) -> None:
 def test_a_missing_extra_says_what_to_install(
     url: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = f"runguard_otel.claims.{module}"
+    name = f"runguard_otel.claims.registries.{module}.registry"
     monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, name, None)  # importing it raises ImportError
     with pytest.raises(SettingsError) as caught:
@@ -143,3 +144,35 @@ def test_registries_made_by_hand_refuse_what_cannot_be_parsed_in_the_same_words(
             make(url)
         assert "hunter22" not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h?no_such_option=hunter22",
+        "redis://h:port/0",
+        "redis://h?socket_timeout=hunter22",
+        "redis+sentinel://h:port/service/0",
+        "redis+sentinel://h/service/zero",
+        "redis+cluster://h:port",
+        "unix://",
+        "postgresql://u:hunter22@h:port/d?driver=hunter22x",
+        "dynamodb://t?endpoint=nonsense",
+        "dynamodb://t?endpoint=[hunter22",
+    ],
+)
+async def test_an_odd_url_is_one_line_and_no_traceback(url: str) -> None:
+    """Found when it is opened, or at the first call at the latest; in a call it is an outage."""
+    with pytest.raises((SettingsError, RegistryUnavailable)) as caught:
+        registry = opened(url)
+        try:
+            await registry.open()
+        finally:
+            await registry.aclose()
+    assert "hunter22@" not in str(caught.value)
+
+
+def test_a_driver_that_no_extra_brings_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(SettingsError, match="pip install asyncpg"):
+        opened("postgresql://h/d?driver=asyncpg")

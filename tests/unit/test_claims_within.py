@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
-from runguard_otel.claims.within import within
+from runguard_otel.claims.within import Overdue, within
 
 pytestmark = pytest.mark.unit
 
@@ -59,3 +60,34 @@ async def test_a_cancellation_at_any_point_is_heard(after: int) -> None:
     await asyncio.wait({task}, timeout=1)
     assert task.cancelled()
     assert laps <= 3
+
+
+async def test_a_loop_that_did_not_run_is_not_blamed_on_who_was_asked() -> None:
+    """The answer came in time and waited in its socket. Mutant: ``asyncio.wait_for``."""
+
+    async def asks() -> str:
+        return await asyncio.get_running_loop().run_in_executor(None, answer)
+
+    def answer() -> str:
+        time.sleep(0.05)
+        return "answered"
+
+    def starve() -> None:
+        time.sleep(0.5)
+
+    asyncio.get_running_loop().call_later(0.01, starve)
+    assert await within(0.25, asks()) == "answered"
+
+
+async def test_what_never_ends_is_overdue_also_in_a_starved_process() -> None:
+    starving = asyncio.create_task(_starve())
+    with pytest.raises(Overdue) as caught:
+        await within(0.02, asyncio.Event().wait())
+    assert caught.value.late > 0.02
+    starving.cancel()
+
+
+async def _starve() -> None:
+    while True:
+        time.sleep(0.03)
+        await asyncio.sleep(0)

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from runguard_otel.claims.guard import JobDispatchGuard
+from runguard_otel.claims.registries.sqlite import SqliteRegistry
 from runguard_otel.claims.registry import Granted, Holder
-from runguard_otel.claims.sqlite import SqliteRegistry
-from runguard_otel.cli.claims import app
+from runguard_otel.cli.claims.commands import app
 
 pytestmark = pytest.mark.unit
 
@@ -32,7 +32,7 @@ def run(*words: str, answer: str | None = None) -> Any:
 def default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The host's default file, in a temporary directory where nobody used it yet."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    from runguard_otel.claims.sqlite import default_path
+    from runguard_otel.claims.registries.sqlite import default_path
 
     assert tmp_path in default_path().parents
     return default_path()
@@ -86,11 +86,11 @@ def test_looking_purges_no_released_claim(tmp_path: Path) -> None:
 def test_of_the_default_file_that_nobody_used_it_is_said_in_words(default: Path) -> None:
     done = run("list")
     assert done.exit_code == 0
-    assert "nobody has claimed a room" in done.stdout
+    assert "no room has been claimed" in done.stdout
     assert json.loads(run("list", "--json").stdout) == []
     shown = run("show", "--key", KEY)
     assert shown.exit_code == 1
-    assert "nobody has claimed a room" in shown.stderr
+    assert "no room has been claimed" in shown.stderr
     assert not default.parent.exists()
 
 

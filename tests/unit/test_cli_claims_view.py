@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from runguard_otel.claims.registry import ClaimRecord
-from runguard_otel.cli.claims_view import show_records
+from runguard_otel.cli.claims.view import show_records
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from runguard_otel.cli import claims, cost, export, preview
+from runguard_otel.cli import preview
+from runguard_otel.cli.claims import commands as claims
+from runguard_otel.cli.cost import commands as cost
+from runguard_otel.cli.export import commands as export
 
 pytestmark = pytest.mark.unit
 
@@ -45,7 +48,9 @@ def test_printing_what_the_default_registry_needs_says_nothing_is_needed(
 def test_printing_for_dynamodb_without_its_extra_names_the_extra(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(sys.modules, "runguard_otel.claims.dynamodb_table", raising=False)
+    monkeypatch.delitem(
+        sys.modules, "runguard_otel.claims.registries.dynamodb.table", raising=False
+    )
     monkeypatch.setitem(sys.modules, "aiobotocore", None)
     monkeypatch.setitem(sys.modules, "aiobotocore.config", None)
     line = one_line(run(claims.app, "init", "--print", "--url", "dynamodb://t?region=us-east-1"))
@@ -58,7 +63,9 @@ def test_printing_for_an_unknown_registry_lists_the_known_and_hides_the_password
     assert "hunter22" not in line
 
 
-@pytest.mark.parametrize("what", ["dashboards", "alerts", "compose"])
+@pytest.mark.parametrize(
+    "what", ["dashboards", "alerts", "compose", "kubernetes", "mimir", "grafana"]
+)
 def test_exporting_to_a_file_or_below_one_says_so(tmp_path: Path, what: str) -> None:
     file = tmp_path / "none.py"
     file.write_text("", encoding="utf-8")

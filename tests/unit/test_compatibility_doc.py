@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runguard_otel.core.signatures import GuardName
+from tools import private_names
 from tools.compatibility_doc import ACTS, DOC, PATHS, SKIPS, Found, differences, render
 from tools.matrix_environments import releases
 
@@ -85,3 +86,24 @@ def test_the_page_ends_with_what_is_skipped_where_and_why() -> None:
         "",
     ]
     assert f"## {SKIPS}\n" in TEXT
+
+
+def test_private_names_are_those_that_facts_read_and_hooks_patch() -> None:
+    found = private_names.names()
+    assert "dispatch.hooks" in found["_JobProc"]
+    assert "facts.job" in found["_job_ctx"]
+    assert "_on_stt_event" in found
+    assert not [name for name in found if name.startswith("_runguard") or name == "_"]
+
+
+def test_a_name_that_the_installed_release_has_not_is_told_from_one_it_has() -> None:
+    assert private_names.present({"_job_ctx": 1, "_no_such_name_anywhere": 1}) == ["_job_ctx"]
+
+
+def test_every_private_name_has_a_row_with_a_mark_or_none_for_every_release() -> None:
+    head, *rows = tables()[2]
+    assert head[2:] == releases()
+    assert [row[0].strip("`") for row in rows] == list(private_names.names())
+    of_plugins = {"`_stt_options`"}  # kept by recognisers that come in packages of their own
+    gone = {row[0] for row in rows if not any(row[2:])}
+    assert gone <= of_plugins, "no release has it: who reads it?"

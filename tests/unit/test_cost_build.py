@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.unit
 CLOUD = {"LIVEKIT_URL": "wss://acme-1234.livekit.cloud"}
 
 
-def made(environ: dict[str, str] | None = None, **settings: str) -> Cost:
+def made(environ: dict[str, str] | None = None, **settings: Any) -> Cost:
     return build(Settings.load(**settings), MemoryRecorder(), lambda: "", environ or {})
 
 

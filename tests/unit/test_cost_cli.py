@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from runguard_otel.cli import cost
+from runguard_otel.cli.cost import commands as cost
 
 pytestmark = pytest.mark.unit
 
@@ -46,7 +46,7 @@ def test_prices_as_json_are_text_and_complete() -> None:
     assert {row["component"] for row in listed["prices"]} == {"stt"}
     nova = next(r for r in listed["prices"] if r["models"][0] == "nova-3")
     assert nova["rates"] == {"audio_seconds": "0.0048"}
-    assert (nova["date"], nova["age_days"], nova["stale"]) == ("2026-05-05", 202, True)
+    assert (nova["date"], nova["age_days"], nova["stale"]) == ("2026-08-01", 114, False)
 
 
 def test_a_broken_price_file_ends_in_one_clear_line(tmp_path: Path) -> None:

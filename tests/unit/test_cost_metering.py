@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runguard_otel.cost.metering import METERS, Rounding, charge, exact, natural_units
+from runguard_otel.cost.rates import METERS, Rounding, charge, exact, natural_units
 
 pytestmark = pytest.mark.unit
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runguard_otel.cost.pricebook import PriceBook, PriceBookError
+from runguard_otel.cost.price import PriceBookError
+from runguard_otel.cost.pricebook import PriceBook
 
 pytestmark = pytest.mark.unit
 

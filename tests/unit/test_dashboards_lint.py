@@ -7,7 +7,7 @@ Left out of the linter's rules, with the reason:
 - template-instance, target-instance: an instance is one worker, which on-call does not choose by.
 - target-rate-interval for instant queries: a number over a range uses that range, and a "now" five
   minutes.
-- target-logql and its kin: there are no logs in them.
+- target-logql and other rules for logs: there are no logs in them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from runguard_otel.telemetry.catalogue import METRICS, Kind, prometheus_name
+from runguard_otel.telemetry.catalogue import METRICS, Kind, prometheus_label, prometheus_name
 from tools.generate import files
 
 pytestmark = pytest.mark.unit
@@ -39,8 +39,8 @@ def targets(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return (t for p in data_panels(board) for t in p["targets"])
 
 
-def test_the_seven_dashboards_have_the_uids_that_alerts_and_bookmarks_use() -> None:
-    names = "overview reconnects misfires claims subscriptions cost itself"
+def test_the_eight_dashboards_have_the_uids_that_alerts_and_bookmarks_use() -> None:
+    names = "overview reconnects misfires claims subscriptions overruns server cost itself"
     assert {f"runguard-{n}" for n in names.split()} == UIDS
 
 
@@ -173,3 +173,34 @@ def test_the_overview_answers_without_scrolling_at_900_pixels() -> None:
     (overview,) = (b for b in BOARDS if b["uid"] == "runguard-overview")
     ends = [p["gridPos"]["y"] + p["gridPos"]["h"] for p in data_panels(overview)]
     assert max(ends) * 38 <= 900 - 200  # Grafana's own bars take about 200
+
+
+@every_board
+def test_every_line_bar_and_row_says_whose_it_is(board: dict[str, Any]) -> None:
+    """Mutant: one ``by`` without the cluster makes one line of two clusters."""
+    owners = {"cluster", "service_name"}
+    agent = prometheus_label("agent")
+    with_agent = {prometheus_name(m.name) for m in METRICS.values() if "agent" in m.attributes}
+    for panel in data_panels(board):
+        if panel["type"] == "stat":
+            continue
+        for target in panel["targets"]:
+            grouped = [set(by.split(", ")) for by in re.findall(r"by \(([^)]*)\)", target["expr"])]
+            assert grouped, target["expr"]
+            assert all(owners <= by for by in grouped), target["expr"]
+            named = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            if panel["type"] != "table":
+                assert owners <= named, target["legendFormat"]
+                metrics = set(re.findall(r"\b(runguard_\w+?)(?:_bucket|_count)?{", target["expr"]))
+                assert agent in named or not metrics or metrics - with_agent, target["expr"]
+        if panel["type"] == "table":
+            organised = next(t for t in panel["transformations"] if t["id"] == "organize")
+            assert owners <= set(organised["options"]["renameByName"])
+
+
+@every_board
+def test_no_data_is_not_shown_as_zero(board: dict[str, Any]) -> None:
+    """A number is 0 only where a worker was heard of."""
+    for panel in data_panels(board):
+        assert not any("vector(0)" in t["expr"] for t in panel["targets"]), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["noValue"] != "0"

@@ -10,7 +10,7 @@ import pytest
 
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Evidence, Mode, Subject, Trip
-from runguard_otel.demo.runs import Programme, Run
+from runguard_otel.demo.runs import Plan, Run
 from runguard_otel.demo.scene import PHASES, STORMS
 from runguard_otel.demo.usage import Used, price_notes
 from runguard_otel.demo.verdict import Verdict, explain, judge, verdicts
@@ -20,8 +20,8 @@ from tests.kit.demo import LITTLE, PLENTY, played, storm, trip
 pytestmark = pytest.mark.unit
 
 
-def only(programme: Programme) -> Verdict:
-    return judge(programme.storms[0], *programme.pair(programme.storms[0]))
+def only(plan: Plan) -> Verdict:
+    return judge(plan.storms[0], *plan.pair(plan.storms[0]))
 
 
 def test_every_guard_has_its_storm_and_every_storm_its_phase() -> None:
@@ -109,17 +109,17 @@ def test_a_guard_that_did_not_trip_is_a_problem() -> None:
 
 
 def test_another_guards_trip_does_not_count() -> None:
-    programme = played("misfire", tripped=False)
-    programme.pair(storm("misfire"))[1].feed(trip("room_reconnect"))
-    assert "did not trip" in only(programme).problems[0]
+    plan = played("misfire", tripped=False)
+    plan.pair(storm("misfire"))[1].feed(trip("room_reconnect"))
+    assert "did not trip" in only(plan).problems[0]
 
 
 def test_a_guard_that_only_watched_is_a_problem() -> None:
-    programme = played("misfire", tripped=False)
+    plan = played("misfire", tripped=False)
     seen = trip("vad_misfire")
     seen.data["mode"] = "observe"
-    programme.pair(storm("misfire"))[1].feed(seen)
-    assert only(programme).problems == ("vad_misfire tripped but only watched",)
+    plan.pair(storm("misfire"))[1].feed(seen)
+    assert only(plan).problems == ("vad_misfire tripped but only watched",)
 
 
 def test_a_run_with_guards_that_costs_as_much_is_a_problem() -> None:
@@ -140,12 +140,12 @@ def test_a_user_who_was_not_understood_is_a_problem() -> None:
 
 
 def test_a_run_that_failed_or_never_ended_is_a_problem() -> None:
-    programme = played("misfire")
-    off, on = programme.pair(storm("misfire"))
+    plan = played("misfire")
+    off, on = plan.pair(storm("misfire"))
     on.error = "ended with exit code 1"
-    assert "exit code 1" in only(programme).problems[0]
+    assert "exit code 1" in only(plan).problems[0]
     on.error, off.state = "", "waits"
-    assert only(programme).problems == ("it was not played to the end",)
+    assert only(plan).problems == ("it was not played to the end",)
 
 
 def test_a_trip_is_one_sentence() -> None:

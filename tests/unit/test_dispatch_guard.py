@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from runguard_otel.claims.guard import JobDispatchGuard
-from runguard_otel.claims.memory import MemoryRegistry, MemoryStore
+from runguard_otel.claims.registries.memory import MemoryRegistry, MemoryStore
 from runguard_otel.errors import ClaimLostError
 from tests.kit.claims import FaultyRegistry
 
@@ -47,8 +47,8 @@ async def test_a_released_room_is_free(store: MemoryStore) -> None:
 async def test_the_timeout_bounds_the_wait_for_a_dead_holder(store: MemoryStore) -> None:
     dead = JobDispatchGuard("room-a", "w1", MemoryRegistry(store))  # 9 s, and never renewed
     assert await dead.claim()
-    assert dead._keeper is not None
-    dead._keeper.stop()
+    assert dead._holder is not None
+    dead._holder.stop()
     loop = asyncio.get_running_loop()
     began = loop.time()
     assert await guard(store, "w2").claim(timeout_seconds=0.2) is False

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runguard_otel.cli.doctor_agent import place_of
+from runguard_otel.cli.doctor.agent import place_of
 
 pytestmark = pytest.mark.unit
 

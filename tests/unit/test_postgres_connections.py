@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from runguard_otel.claims.postgres_connections import CONNECTIONS, Connections
-from runguard_otel.claims.postgres_driver import Row
+from runguard_otel.claims.registries.postgres.connections import CONNECTIONS, Connections
+from runguard_otel.claims.registries.postgres.driver import Row
 
 pytestmark = pytest.mark.unit
 

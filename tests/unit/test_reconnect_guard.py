@@ -221,3 +221,95 @@ def test_check_agrees_with_a_recount_of_all_times(gaps: list[int], limit: int) -
                 guard.check()
         else:
             guard.check()
+
+
+def leave_and_dial(policy: ReconnectPolicy, clock: Clock, pause: float) -> Decision:
+    policy.on_leave()
+    clock.now += pause
+    return connect(policy)
+
+
+def test_busy_colleagues_dialled_one_after_the_other_are_no_loop(clock: Clock) -> None:
+    """Rings of 5 to 25 s, 2 s between. Mutant: a redial counts as a reconnect."""
+    policy = ReconnectPolicy(clock=clock)
+    connect(policy)
+    for ring in (5, 9, 25, 5, 5, 14, 5, 5, 5):
+        clock.now += ring
+        decision = leave_and_dial(policy, clock, 2)
+        assert (decision.signature, decision.trip) == ("room_reconnect:redial", None)
+
+
+def test_the_applications_own_tight_loop_trips_at_the_tenth_redial(clock: Clock) -> None:
+    policy = ReconnectPolicy(clock=clock)
+    connect(policy)
+    trips = []
+    for number in range(1, 15):
+        trip = leave_and_dial(policy, clock, 1).trip
+        trips += [(number, trip)] if trip else []
+    ((number, trip),) = trips
+    assert number == 10
+    assert (trip.signature, trip.count, trip.threshold, trip.window_seconds) == (
+        "room_reconnect:redial",
+        10,
+        10,
+        60,
+    )
+    assert "stay connected" in trip.reason
+
+
+def test_ten_redials_in_more_than_the_window_are_no_loop(clock: Clock) -> None:
+    policy = ReconnectPolicy(clock=clock)
+    connect(policy)
+    for _ in range(50):
+        assert leave_and_dial(policy, clock, 7).trip is None
+
+
+def test_redials_between_them_do_not_hide_three_reconnects(clock: Clock) -> None:
+    policy = ReconnectPolicy(clock=clock)
+    connect(policy)
+    for _ in range(2):
+        policy.on_disconnect("duplicate_identity")
+        assert connect(policy).signature == "room_reconnect"
+        assert leave_and_dial(policy, clock, 1).signature == "room_reconnect:redial"
+    policy.on_disconnect("duplicate_identity")
+    trip = connect(policy).trip
+    assert trip is not None
+    assert [e.detail for e in trip.evidence] == ["duplicate_identity"] * 3
+    assert "identity" in trip.reason
+
+
+def test_an_attempt_that_was_refused_ends_no_connection(clock: Clock) -> None:
+    """What comes after it is due to what it was due to."""
+    policy = ReconnectPolicy(redial_limit=2, clock=clock)
+    connect(policy)
+    leave_and_dial(policy, clock, 1)
+    assert leave_and_dial(policy, clock, 1).verdict is Verdict.REFUSE
+    for _ in range(3):
+        decision = connect(policy)
+        assert (decision.verdict, decision.signature) == (
+            Verdict.REFUSE,
+            "room_reconnect:redial",
+        )
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [
+        ("duplicate_identity", "identity"),
+        ("join_failure", "token"),
+        ("room_deleted", "leave the room"),
+        ("signal_close", "lost"),
+        ("connection_timeout", "lost"),
+        ("a_newer_one", "lost"),
+    ],
+)
+def test_a_trip_says_why_and_what_to_do(clock: Clock, reason: str, word: str) -> None:
+    policy = ReconnectPolicy(clock=clock)
+    connect(policy)
+    trip = None
+    for _ in range(3):
+        policy.on_disconnect(reason)
+        trip = connect(policy).trip
+    assert trip is not None
+    assert word in trip.reason
+    assert trip.reason in trip.explain()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_an_argument_beats_the_environment_which_beats_the_default(
 def test_a_bad_environment_variable_is_a_warning_and_the_default(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("RUNGUARD_MODE", "enfroce")
+    monkeypatch.setenv("RUNGUARD_MAX_KEYS", "some")
     monkeypatch.setenv("RUNGUARD_VAD_MISFIRE_LIMIT", "many")
     monkeypatch.setenv("RUNGUARD_ROOM_RECONNECT_WINDOW_SECONDS", "30")
     with caplog.at_level(logging.WARNING, "runguard_otel"):
@@ -34,9 +34,9 @@ def test_a_bad_environment_variable_is_a_warning_and_the_default(
     assert settings.vad_misfire_limit == 5
     assert settings.room_reconnect_window_seconds == 30, "the good ones still count"
     said = caplog.text
-    assert "RUNGUARD_MODE" in said
-    assert "off, observe, enforce" in said
-    assert "RUNGUARD_VAD_MISFIRE_LIMIT" in said
+    assert "RUNGUARD_VAD_MISFIRE_LIMIT='many' is ignored, using the default" in said
+    assert "whole number, >= 10" in said
+    assert settings.mode is Mode.ENFORCE
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_bad_environment_variable_is_a_warning_and_the_default(
     ],
 )
 def test_a_bad_argument_names_the_setting_and_what_it_takes(
-    override: dict[str, object], words: list[str]
+    override: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.load(**override)
@@ -62,7 +62,7 @@ def test_a_bad_argument_is_not_excused_by_a_bad_environment(
 ) -> None:
     monkeypatch.setenv("RUNGUARD_MAX_KEYS", "none")
     with pytest.raises(SettingsError, match="mode"):
-        Settings.load(mode="x")
+        Settings.load(mode=cast("Any", "x"))
 
 
 def test_a_guard_has_its_own_mode_or_the_common_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,19 +105,68 @@ def test_a_mode_is_read_as_people_write_it(
 
 
 @pytest.mark.parametrize("name", ["mode", "vad_misfire_mode"])
-def test_a_mode_nobody_can_read_is_a_warning_and_the_default(
+def test_a_mode_that_cannot_be_read_observes_and_says_so(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(f"RUNGUARD_{name.upper()}", "obsrve")
-    assert Settings.load() == Settings()
+    assert Settings.load().mode_of(GuardName.VAD_MISFIRE) is Mode.OBSERVE
     (record,) = caplog.records
-    assert f"RUNGUARD_{name.upper()}='obsrve' is ignored" in record.getMessage()
+    assert f"RUNGUARD_{name.upper()}='obsrve' is ignored, observing" in record.getMessage()
+
+
+def test_a_kill_switch_that_cannot_be_read_observes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RUNGUARD_DISABLED", "treu")
+    monkeypatch.setenv("RUNGUARD_JOB_DISPATCH_MODE", "enforce")
+    settings = Settings.load()
+    assert {settings.mode_of(guard) for guard in GuardName} == {Mode.OBSERVE}
+    assert "RUNGUARD_DISABLED='treu' is ignored, observing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("RUNGUARD_MOD", "RUNGUARD_MODE"),
+        ("RUNGUARD_DISABLE", "RUNGUARD_DISABLED"),
+        ("RUNGUARD_VAD_MISFIRE_LIMT", "RUNGUARD_VAD_MISFIRE_LIMIT"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant_and_nothing_acts(
+    variable: str, meant: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(variable, "8")
+    monkeypatch.setenv("RUNGUARD_ROOM_RECONNECT_MODE", "Enforce")
+    monkeypatch.setenv("RUNGUARD_JOB_DISPATCH_MODE", "no")
+    settings = Settings.load()
+    modes = {guard: settings.mode_of(guard) for guard in GuardName}
+    assert modes.pop(GuardName.JOB_DISPATCH) is Mode.OFF, "what was to be off stays off"
+    assert set(modes.values()) == {Mode.OBSERVE}
+    (record,) = caplog.records
+    assert f"{variable} is no setting" in record.getMessage()
+    assert f"did you mean {meant}?" in record.getMessage()
+    assert Settings.load(mode="enforce").mode is Mode.ENFORCE, "an argument says it explicitly"
+
+
+def test_a_variable_that_resembles_no_setting_is_only_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RUNGUARD_QQQ", "1")
+    assert Settings.load().mode is Mode.ENFORCE
+    assert "RUNGUARD_QQQ is no setting" in caplog.text
+
+
+@pytest.mark.parametrize("name", [n for n in Settings.model_fields if n.endswith("_seconds")])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e30", "-1"])
+def test_no_window_is_endless(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.load(**cast("Any", {name: float(value)}))
 
 
 @pytest.mark.parametrize("name", ["claims_url", "hash_salt"])
 def test_a_secret_that_cannot_be_used_is_not_in_the_error(name: str) -> None:
     with pytest.raises(SettingsError, match=name) as caught:
-        Settings.load(**{name: ["hunter22"]})
+        Settings.load(**cast("Any", {name: ["hunter22"]}))
     assert "hunter22" not in f"{caught.value} {caught.value.__cause__}"
 
 

@@ -1,4 +1,4 @@
-"""Nothing is registered globally, and nothing is made where nobody exports."""
+"""Nothing is registered globally, and nothing is made where none exports."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_sdk_disabled_exports_nothing_and_still_counts_for_people(
     assert bench.telemetry.snapshot()["signatures"] == {"room_reconnect": {"allowed": 1}}
 
 
-def test_where_nobody_exports_no_instrument_is_made_and_a_worker_still_gets_every_count(
+def test_where_nothing_is_exported_no_instrument_is_made_and_a_worker_still_gets_every_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in [n for n in os.environ if n.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     reader = InMemoryMetricReader()
     made = False
-    monkeypatch.setattr(export, "push_readers", lambda names: [reader] if made else [])
+    monkeypatch.setattr(export, "push_readers", lambda *_: [reader] if made else [])
     telemetry = build(Settings.load(metrics_port=0))
     telemetry.recorder.add("runguard.room.connects", 2, connect="refused")
     before = telemetry.sink

@@ -1,7 +1,8 @@
-"""One event becomes a span, a count and a line of the tally; our own failures cost nobody."""
+"""One event becomes a span and a count; our own failures cost nobody."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -10,7 +11,7 @@ from opentelemetry import trace
 
 from runguard_otel.core.ports import Recorder as RecorderPort
 from runguard_otel.core.signatures import GuardName
-from runguard_otel.core.verdict import Outcome
+from runguard_otel.core.verdict import Outcome, Subject
 from tests.kit.recording import ROOM, SUBJECT, WHO, Bench, trip
 
 pytestmark = pytest.mark.unit
@@ -124,3 +125,57 @@ def test_a_broken_meter_provider_raises_nothing() -> None:
     bench.recorder.internal_error("Room.connect")
     bench.recorder.add("runguard.room.connects", connect="ok")
     assert bench.telemetry.snapshot()["signatures"] == {"room_reconnect": {"allowed": 1}}
+
+
+def test_every_event_of_a_job_is_in_one_trace(bench: Bench) -> None:
+    """Fails without the job's own span: each event would be a trace of its own."""
+    subject = Subject(room="Room-7", job_id="AJ_1")
+    bench.telemetry.job_started("AJ_1")
+    for _ in range(3):
+        bench.recorder.event("room_reconnect", Outcome.ALLOWED, subject)
+    bench.recorder.event("vad_misfire:echo", Outcome.ALLOWED, Subject(room="Room-7"))
+    bench.recorder.trip(trip())
+    bench.telemetry.job_ended("AJ_1", "clean")
+    (root,) = bench.finished("runguard.job")
+    others = [span for span in bench.spans.get_finished_spans() if span is not root]
+    assert root.parent is None
+    assert root.context is not None
+    assert len(others) == 5
+    assert {span.parent.span_id for span in others if span.parent} == {root.context.span_id}
+    assert {span.context.trace_id for span in others if span.context} == {root.context.trace_id}
+
+
+def test_a_job_whose_host_spans_are_recorded_needs_no_span_of_ours(bench: Bench) -> None:
+    subject = Subject(room="Room-7", job_id="AJ_7")
+    bench.telemetry.job_started("AJ_7")
+    host = bench.tracer_provider.get_tracer("livekit-agents").start_span("job_entrypoint")
+    with trace.use_span(host):
+        bench.recorder.event("room_reconnect", Outcome.ALLOWED, subject)
+    bench.recorder.event("room_reconnect", Outcome.ALLOWED, subject)  # from outside of all spans
+    bench.telemetry.job_ended("AJ_7", "clean")
+    assert bench.finished("runguard.job") == []
+    traces = {s.context.trace_id for s in bench.finished("runguard.room_reconnect") if s.context}
+    assert traces == {host.get_span_context().trace_id}
+
+
+def test_jobs_that_share_a_process_have_a_trace_each(bench: Bench) -> None:
+    for job in ("AJ_1", "AJ_2"):
+        bench.telemetry.job_started(job)
+        for _ in range(2):
+            bench.recorder.event("room_reconnect", Outcome.ALLOWED, Subject(room="r", job_id=job))
+    for job in ("AJ_1", "AJ_2"):
+        bench.telemetry.job_ended(job, "clean")
+    assert len(bench.finished("runguard.job")) == 2
+    events = bench.finished("runguard.room_reconnect")
+    assert len({span.context.trace_id for span in events if span.context}) == 2
+
+
+def test_costs_on_spans_are_numbers_and_the_scope_has_a_version(bench: Bench) -> None:
+    costs = {"llm": "0.00012300", "formula": "one average turn"}
+    bench.recorder.trip(dataclasses.replace(trip(), cost=costs))
+    (span,) = bench.finished("runguard.trip")
+    attributes = dict(span.attributes or {})
+    assert attributes["runguard.cost.llm"] == 0.000123
+    assert attributes["runguard.cost.formula"] == "one average turn"
+    assert span.instrumentation_scope is not None
+    assert span.instrumentation_scope.version

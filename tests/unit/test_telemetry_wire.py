@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runguard_otel.telemetry import wire
-from runguard_otel.telemetry.ledger import Account, Ledger
+from runguard_otel.telemetry.hub import wire
+from runguard_otel.telemetry.hub.aggregator import Account, Aggregator
 from tests.kit.sinks import ListSink
 
 pytestmark = pytest.mark.unit
@@ -41,12 +41,12 @@ def test_records_survive_any_chunking(counts: list[tuple[float, bytes]], chunk: 
 
 
 @given(st.integers(1, 120), st.integers(1, 60))
-def test_a_ledger_counts_the_same_however_the_stream_is_cut(events: int, chunk: int) -> None:
+def test_an_aggregator_counts_the_same_however_the_stream_is_cut(events: int, chunk: int) -> None:
     sink = ListSink()
-    ledger, account = Ledger(sink), Account()
+    aggregator, account = Aggregator(sink.instrument), Account()
     stream = wire.encode_started() + wire.encode_count(1, wire.NO_TRACE, SERIES) * events
     for at in range(0, len(stream), chunk):
-        ledger.read(account, stream[at : at + chunk])
+        aggregator.read(account, stream[at : at + chunk])
     assert sink.total("runguard.signatures") == events
     assert sink.total("runguard.events.dropped") == 0
 
@@ -54,9 +54,9 @@ def test_a_ledger_counts_the_same_however_the_stream_is_cut(events: int, chunk: 
 @given(st.binary(max_size=2000))
 def test_foreign_bytes_are_dropped_and_never_raise(data: bytes) -> None:
     sink = ListSink()
-    ledger, account = Ledger(sink), Account()
-    ledger.read(account, data)
-    ledger.close(account)
+    aggregator, account = Aggregator(sink.instrument), Account()
+    aggregator.read(account, data)
+    aggregator.close(account)
     wanted = {"runguard.events.dropped", "runguard.jobs", "runguard.jobs.ended"}
     assert {name for name, _, _ in sink.got} <= wanted
 
@@ -75,13 +75,13 @@ def test_foreign_bytes_are_dropped_and_never_raise(data: bytes) -> None:
 def test_a_record_that_means_nothing_is_counted_as_malformed(
     sink: ListSink, series: bytes, value: float
 ) -> None:
-    Ledger(sink).read(Account(), wire.encode_count(value, wire.NO_TRACE, series))
+    Aggregator(sink.instrument).read(Account(), wire.encode_count(value, wire.NO_TRACE, series))
     assert sink.got == [("runguard.events.dropped", 1, {"drop": "malformed"})]
 
 
 def test_a_later_version_is_stepped_over(sink: ListSink) -> None:
     later = struct.pack(">HBB", 6, wire.VERSION + 1, 9) + b"abcd"
-    Ledger(sink).read(Account(), later + wire.encode_count(1, wire.NO_TRACE, SERIES))
+    Aggregator(sink.instrument).read(Account(), later + wire.encode_count(1, wire.NO_TRACE, SERIES))
     assert sink.total("runguard.events.dropped", drop="version") == 1
     assert sink.total("runguard.signatures", signature="room_reconnect") == 1
 
@@ -94,16 +94,16 @@ def test_a_series_of_any_text_comes_back_as_it_was() -> None:
     )
 
 
-# The ledger
+# The aggregator
 
 
 def test_a_dead_jobs_gauges_go_back_to_zero(sink: ListSink) -> None:
-    ledger, account = Ledger(sink), Account()
+    aggregator, account = Aggregator(sink.instrument), Account()
     up = wire.encode_count(1, wire.NO_TRACE, UP)
-    ledger.read(account, wire.encode_started() + up + up)
+    aggregator.read(account, wire.encode_started() + up + up)
     assert sink.total("runguard.guards.open") == 2
     assert sink.total("runguard.jobs") == 1
-    ledger.close(account)
+    aggregator.close(account)
     assert sink.total("runguard.guards.open") == 0
     assert sink.total("runguard.jobs") == 0
     assert sink.total("runguard.jobs.ended", job_outcome="killed") == 1
@@ -113,10 +113,10 @@ def test_a_dead_jobs_gauges_go_back_to_zero(sink: ListSink) -> None:
     ("said", "counted"), [("clean", "clean"), ("refused", "refused"), ("nonsense", "crashed")]
 )
 def test_a_goodbye_says_how_the_job_ended(sink: ListSink, said: str, counted: str) -> None:
-    ledger, account = Ledger(sink), Account()
-    ledger.read(account, wire.encode_started() + wire.encode_ended(said))
-    ledger.close(account)
-    ledger.close(account)
+    aggregator, account = Aggregator(sink.instrument), Account()
+    aggregator.read(account, wire.encode_started() + wire.encode_ended(said))
+    aggregator.close(account)
+    aggregator.close(account)
     assert sink.total("runguard.jobs.ended") == 1
     assert sink.total("runguard.jobs.ended", job_outcome=counted) == 1
 
@@ -124,6 +124,6 @@ def test_a_goodbye_says_how_the_job_ended(sink: ListSink, said: str, counted: st
 def test_one_read_is_one_sdk_call_per_series_with_the_latest_trace(sink: ListSink) -> None:
     traces = [bytes([i]) * 25 for i in (1, 2)]
     data = b"".join(wire.encode_count(1, traces[i % 2], SERIES) for i in range(100))
-    Ledger(sink).read(Account(), data)
+    Aggregator(sink.instrument).read(Account(), data)
     assert [value for _, value, _ in sink.got] == [100]
     assert sink.traces == [int.from_bytes(traces[1][:16], "big")]

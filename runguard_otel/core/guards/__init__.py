@@ -1,1 +1,1 @@
-"""The four guards: pure policies, and the published classes that work alone."""
+"""The guards: pure policies, and the published classes that work alone."""

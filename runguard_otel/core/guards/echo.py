@@ -13,7 +13,7 @@ __all__ = ["EchoMemory"]
 MIN_WORDS: Final = 3
 MIN_SHARE: Final = 0.8
 GRACE_SECONDS: Final = 2.0
-"""How late the text of an echo may be, where nobody tells when its voice began."""
+"""How late the text of an echo may be, where the start of its voice is unknown."""
 LEAD_SECONDS: Final = 1.0
 """How long before the agent an echo may begin, as its detector has it: noise before it is joined,
 and where a voice began is reckoned back from when there was enough of it."""
@@ -32,7 +32,7 @@ class EchoMemory:
 
     Text reaches a synthesiser long before it is heard, a whole reply at once. So a text has no age
     while it waits or is spoken; its time runs from when the agent falls silent. If the agent goes
-    on without new text (it was paused, or the text had been waiting), what is left stays, but for
+    on without new text (it was paused, or the text had been waiting), what is left stays, except
     what was over when we learned of it.
 
     Args:

@@ -13,12 +13,19 @@ from dataclasses import dataclass
 from enum import Enum
 
 from runguard_otel.core.breaker import Breaker
-from runguard_otel.core.guards.confidence import known_confidence
+from runguard_otel.core.guards.confidence import ConfidenceScales
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Clock, Decision, Evidence, Mode, Subject, Trip, Verdict
 from runguard_otel.errors import LoopDetectedError
 
-__all__ = ["MisfireDecision", "MisfireGuard", "MisfireKind", "MisfirePolicy", "VADMisfireGuard"]
+__all__ = [
+    "PASS",
+    "MisfireDecision",
+    "MisfireGuard",
+    "MisfireKind",
+    "MisfirePolicy",
+    "VADMisfireGuard",
+]
 
 
 class MisfireKind(str, Enum):
@@ -28,6 +35,7 @@ class MisfireKind(str, Enum):
     EMPTY = "empty"
     LOW_CONFIDENCE = "low_confidence"
     ECHO = "echo"
+    DUPLICATE = "duplicate"
 
     def __str__(self) -> str:
         return self.value
@@ -38,6 +46,7 @@ _SIGNATURE = {
     MisfireKind.EMPTY: "vad_misfire:empty_transcript",
     MisfireKind.LOW_CONFIDENCE: "vad_misfire:low_confidence",
     MisfireKind.ECHO: "vad_misfire:echo",
+    MisfireKind.DUPLICATE: "vad_misfire:duplicate_transcript",
 }
 
 
@@ -86,7 +95,8 @@ class MisfireDecision(Decision):
     closed: bool = False
 
 
-_PASS = MisfireDecision(Verdict.ALLOW)
+PASS = MisfireDecision(Verdict.ALLOW)
+"""What is said of genuine speech while nothing is open."""
 _PASS_AND_CLOSE = MisfireDecision(Verdict.ALLOW, closed=True)
 
 
@@ -147,6 +157,7 @@ class MisfireGuard:
         *,
         echo: bool = False,
         joins: bool = False,
+        duplicate: bool = False,
         now: float,
     ) -> MisfireDecision:
         """Judge one final result.
@@ -156,9 +167,16 @@ class MisfireGuard:
             confidence: 0 to 1, or ``None`` when it is not known.
             echo: Whether it is the agent's own voice.
             joins: Whether the turn it belongs to already holds words that were let through.
+            duplicate: Whether the result let through last is reported once more. That is no noise:
+                it is suppressed, and the row of misfires stays as it is. (A misfire that passed is
+                followed by a misfire, as ever.)
             now: Monotonic seconds.
         """
         kind = self.classify(text, confidence, echo=echo)
+        if duplicate and (kind is MisfireKind.GENUINE or not self._row):
+            kind = MisfireKind.DUPLICATE
+            is_open = self._breaker.is_open(now)
+            return MisfireDecision(Verdict.SUPPRESS, _SIGNATURE[kind], open=is_open, kind=kind)
         if kind is MisfireKind.GENUINE:
             return self._genuine(now)
         return self._misfire(kind, confidence, joins and kind is MisfireKind.LOW_CONFIDENCE, now)
@@ -188,7 +206,7 @@ class MisfireGuard:
         if not self._turn:
             self._turn = True
             self._mute.healthy(now)
-        return _PASS_AND_CLOSE if self._breaker.healthy(now) else _PASS
+        return _PASS_AND_CLOSE if self._breaker.healthy(now) else PASS
 
     def _misfire(
         self, kind: MisfireKind, confidence: float | None, joins: bool, now: float
@@ -271,6 +289,7 @@ class VADMisfireGuard:
             floor_confidence=floor_confidence,
         )
         self._guard = MisfireGuard(policy)
+        self._scales = ConfidenceScales()
         self._clock = clock
 
     def on_stt_result(self, transcript: str, confidence: float | None) -> bool:
@@ -279,7 +298,8 @@ class VADMisfireGuard:
         Args:
             transcript: What was recognised; blank when nothing was.
             confidence: 0 to 1. ``None`` is unknown, and so is 0.0 (many recognisers never report
-                any, or not always).
+                any, or not always). One value outside of that proves another scale, and from then
+                on results are judged by their words alone.
 
         Returns:
             Whether the result should reach the language model.
@@ -288,7 +308,7 @@ class VADMisfireGuard:
             LoopDetectedError: Once per storm, on the result that makes it one. Later misfires
                 return ``False``; the first genuine result ends the storm.
         """
-        known = known_confidence(confidence)
+        known = self._scales.judge(None, confidence)
         decision = self._guard.on_final(transcript, known, now=self._clock())
         if decision.trip is not None:
             raise LoopDetectedError(decision.trip.explain(), trip=decision.trip)

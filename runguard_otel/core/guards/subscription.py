@@ -17,6 +17,10 @@ __all__ = ["SubscriptionPolicy", "TrackSubscriptionGuard"]
 
 LIMIT: Final = 3
 """One clean hand-over of a phone makes two subscriptions; three in the window is flapping."""
+_ADVICE: Final = (
+    "each new track was given a recogniser or a reader while that of the track before was still "
+    "open: close it when its track ends, or keep one for all tracks of the participant"
+)
 
 
 class SubscriptionPolicy:
@@ -35,7 +39,7 @@ class SubscriptionPolicy:
         ValueError: If an argument is out of range.
     """
 
-    __slots__ = ("_breaker", "_clock", "_last", "_limit", "_window")
+    __slots__ = ("_breaker", "_clock", "_earlier", "_last", "_limit", "_window")
 
     def __init__(
         self, *, limit: int = LIMIT, window_seconds: float = 30, clock: Clock = time.monotonic
@@ -44,6 +48,7 @@ class SubscriptionPolicy:
         self._clock = clock
         self._window = SlidingWindow(window_seconds, capacity=limit)
         self._breaker = Breaker(quiet_seconds=window_seconds)
+        self._earlier: float | None = None
         self._last = 0.0
 
     @property
@@ -59,16 +64,28 @@ class SubscriptionPolicy:
             return 0.0
         return max(self._last + self._window.window_seconds - now, 0.001)
 
-    def on_subscribe(self, subject: Subject, mode: Mode, action: str) -> Decision:
+    def on_subscribe(
+        self, subject: Subject, mode: Mode, action: str, *, counts: bool = True
+    ) -> Decision:
         """One subscription.
 
         Args:
             subject: Whom it is about, for the trip.
             mode: For the trip: whether its verdict is carried out.
             action: For the trip: what that is.
+            counts: Whether what the one before it opened is still open. If not, it is no part of a
+                cascade; the next one may make it the first of one.
         """
-        now = self._last = self._clock()
+        now = self._clock()
         was_open = self._breaker.is_open(now)
+        if not counts:
+            self._earlier = now
+            return Decision(Verdict.ALLOW, TRACK_SUBSCRIBE, open=was_open)
+        self._last = now
+        first, self._earlier = self._earlier, None
+        recent = first is not None and now - first < self._window.window_seconds
+        if first is not None and recent and not self._window.count(now):
+            self._window.hit(first)
         count = self._window.hit(now)
         if was_open:
             self._breaker.bad(now)
@@ -87,6 +104,7 @@ class SubscriptionPolicy:
             mode=mode,
             action=action if mode is Mode.ENFORCE else "none",
             evidence=tuple(Evidence(TRACK_SUBSCRIBE, now - at) for at in self._window.times()),
+            reason=_ADVICE,
         )
         return Decision(Verdict.REUSE, TRACK_SUBSCRIBE, trip, open=True)
 

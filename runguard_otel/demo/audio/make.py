@@ -1,6 +1,6 @@
 """Makes the clips in this folder: ``python -m runguard_otel.demo.audio.make`` (needs espeak-ng).
 
-The clips are committed, so nobody needs the synthesiser to run the demonstration. All voices are
+The clips are committed, so the synthesiser is not needed to run the demonstration. All voices are
 synthetic. Ogg/Opus, mono; ``clips.load`` decodes them to 16 kHz.
 """
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 
 import runguard_otel
+from runguard_otel import pages
 from runguard_otel.demo.report.chart import chart
-from runguard_otel.demo.runs import Programme, Run
+from runguard_otel.demo.runs import Plan, Run
 from runguard_otel.demo.tables import METERS, shown
 from runguard_otel.demo.usage import price_notes
 from runguard_otel.demo.verdict import Verdict, explain
@@ -18,34 +18,34 @@ from runguard_otel.demo.verdict import Verdict, explain
 __all__ = ["write_page"]
 
 
-def write_page(path: Path, programme: Programme, judged: list[Verdict]) -> None:
+def write_page(path: Path, plan: Plan, judged: list[Verdict]) -> None:
     """Write the report.
 
     Args:
         path: The file; its folder is made if it is missing.
-        programme: What was played.
+        plan: What was played.
         judged: The verdicts, in the order of the storms.
     """
-    template = resources.files("runguard_otel.demo.report").joinpath("page.html")
-    off, on = programme.cost(False), programme.cost(True)
-    tripped = sum(any(programme.pair(v.storm)[1].trips) for v in judged)
-    page = Template(template.read_text("utf-8")).substitute(
+    off, on = plan.cost(False), plan.cost(True)
+    tripped = sum(any(plan.pair(v.storm)[1].trips) for v in judged)
+    filled = Template(pages.fragment("runguard_otel.demo.report")).substitute(
         version=escape(runguard_otel.__version__),
         when=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        off=f"${off:.4f}",
-        on=f"${on:.4f}",
-        less=f"{(off - on) / off * 100:.0f} %" if off else "0 %",
+        off=f"${off:.4f}" if plan.whole else "-",
+        on=f"${on:.4f}" if plan.whole else "-",
+        less=f"{(off - on) / off * 100:.0f} %" if off and plan.whole else "-",
         tripped=tripped,
         storms=len(judged),
         verdict="ok" if all(v.ok for v in judged) else "bad",
         saying="every run with guards used less than the same run without"
         if all(v.ok for v in judged)
-        else "not everything went as promised, see below",
-        cards="\n".join(_card(verdict, *programme.pair(verdict.storm)) for verdict in judged),
+        else "not everything went as promised, see below"
+        if plan.whole
+        else "not all runs came to their end, so nothing is compared; see below why",
+        cards="\n".join(_card(verdict, *plan.pair(verdict.storm)) for verdict in judged),
         prices="".join(f"<li>{escape(note)}</li>" for note in price_notes()),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, "utf-8")
+    pages.write(path, pages.framed("runguard-otel demo: guards off and on", filled))
 
 
 def _card(verdict: Verdict, off: Run, on: Run) -> str:

@@ -1,1 +1,1 @@
-"""The four storms. Each ``play(report)`` is an application as people write it, in bad weather."""
+"""The five storms. Each ``play(report)`` is an application as people write it, in bad weather."""

@@ -9,7 +9,7 @@ import sys
 
 from runguard_otel.demo.wire import Report
 
-NAMES = ("reconnect", "misfire", "dispatch", "tracks")
+NAMES = ("reconnect", "misfire", "dispatch", "tracks", "overrun")
 
 
 def main(name: str, guards: str) -> None:

@@ -16,10 +16,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from runguard_otel.demo.stage.dispatcher import Dispatch, Dispatcher
+from runguard_otel.demo.machine import patient
 from runguard_otel.demo.storms import worker
 from runguard_otel.demo.usage import Used
 from runguard_otel.demo.wire import Report
+from runguard_otel.testing.dispatcher import Dispatch, Dispatcher
 
 __all__ = ["play"]
 
@@ -33,13 +34,15 @@ EXIT_SECONDS: Final = 8
 async def play(report: Report, guards: bool) -> None:
     """Dispatch one room to each of two workers."""
     with tempfile.TemporaryDirectory(prefix="runguard-demo-") as folder:
+        hang_up = Path(folder, "hang-up")
         settings = {
+            worker.HANG_UP: str(hang_up),
             worker.GUARDS: "on" if guards else "off",
             worker.BEGAN: str(report.began),
             "RUNGUARD_CLAIMS_URL": f"sqlite:///{folder}/claims.db",
         }
         async with Dispatcher() as dispatcher, _workers({**dispatcher.environment, **settings}):
-            workers = await dispatcher.wait_workers(WORKERS, BOOT_SECONDS)
+            workers = await dispatcher.wait_workers(WORKERS, patient(BOOT_SECONDS))
             report.ready()
             report.note(f"{len(workers)} workers registered")
             taken: list[Dispatch] = []
@@ -50,8 +53,12 @@ async def play(report: Report, guards: bool) -> None:
                 report.note(f"worker {n} {answer} ({1000 * made.seconds:.0f} ms)")
                 if made.available:
                     taken.append(made)
+            if guards:  # the guest talks on until the duplicate has learned that it is one
+                for made in taken[1:]:
+                    await dispatcher.wait_ended(made.job.id, patient(JOB_SECONDS))
+            hang_up.touch()  # noqa: ASYNC240  # of a folder that is ours, in memory or nearly
             for made in taken:
-                await dispatcher.wait_ended(made.job.id, JOB_SECONDS)
+                await dispatcher.wait_ended(made.job.id, patient(JOB_SECONDS))
     report.done(Used(jobs=0))
 
 
@@ -71,7 +78,7 @@ async def _workers(environment: dict[str, str]) -> AsyncIterator[None]:
                 process.send_signal(signal.SIGTERM)
         for process in started:
             try:
-                await asyncio.wait_for(process.wait(), EXIT_SECONDS)
+                await asyncio.wait_for(process.wait(), patient(EXIT_SECONDS))
             except asyncio.TimeoutError:
                 process.kill()
                 await process.wait()

@@ -11,11 +11,11 @@ from typing import Final
 
 from livekit import rtc
 
-from runguard_otel.demo.stage.ffi import StageServer
-from runguard_otel.demo.stage.speaking import ScriptedTTS
 from runguard_otel.demo.usage import Used
 from runguard_otel.demo.watch import guards_on
 from runguard_otel.demo.wire import Report
+from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.speaking import ScriptedTTS
 
 __all__ = ["DROPS", "Application", "play"]
 

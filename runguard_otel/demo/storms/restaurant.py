@@ -1,4 +1,4 @@
-"""The voice agent on stage: real session, detector and recogniser; scripted model and voice."""
+"""The demonstration's voice agent: real session, detector, recogniser; scripted model and voice."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Final
 from livekit.agents import Agent, AgentSession, inference
 
 from runguard_otel.demo.clips import FRAME_SECONDS, Soundtrack
+from runguard_otel.demo.machine import patient
 from runguard_otel.demo.recogniser import Recogniser
-from runguard_otel.demo.stage.audio import ScriptedAudioInput, ScriptedAudioOutput
-from runguard_otel.demo.stage.speaking import ScriptedLLM, ScriptedTTS
 from runguard_otel.demo.usage import Used
 from runguard_otel.demo.wire import Report
+from runguard_otel.testing.audio import ScriptedAudioInput, ScriptedAudioOutput
+from runguard_otel.testing.speaking import ScriptedLLM, ScriptedTTS
 
 __all__ = ["Restaurant", "answer"]
 
@@ -54,7 +55,7 @@ class Restaurant:
             vad=inference.VAD(),
             llm=self.model,
             tts=self.voice,
-            aec_warmup_duration=None,  # speakerphone: nobody cancels the echo
+            aec_warmup_duration=None,  # speakerphone: the echo is not cancelled
         )
         self._session.input.audio = self._microphone
         self._session.output.audio = ScriptedAudioOutput()
@@ -86,7 +87,7 @@ class Restaurant:
                 await self._asked.wait()
 
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(all_understood(), SETTLE_SECONDS)
+            await asyncio.wait_for(all_understood(), patient(SETTLE_SECONDS))
 
     def understood(self, sentences: Iterable[str]) -> int:
         """How many of ``sentences`` reached the language model."""

@@ -15,11 +15,12 @@ from livekit import rtc
 from livekit.agents import stt
 
 from runguard_otel.demo.clips import Cue, Soundtrack
+from runguard_otel.demo.machine import patient
 from runguard_otel.demo.recogniser import Recogniser
-from runguard_otel.demo.stage.ffi import StageServer
 from runguard_otel.demo.usage import Used
 from runguard_otel.demo.watch import guards_on
 from runguard_otel.demo.wire import Report
+from runguard_otel.testing.ffi import StageServer
 
 __all__ = ["FLAPS", "Transcriber", "play"]
 
@@ -29,7 +30,7 @@ FLAPS: Final = 8
 FRAMES_BETWEEN_REPORTS: Final = 50
 SETTLE_SECONDS: Final = 6.0
 SPEED: Final = 2.5
-"""The caller's audio arrives so much faster than it was spoken; nobody has time."""
+"""The caller's audio arrives so much faster than it was spoken, to save time."""
 
 
 class Transcriber:
@@ -74,7 +75,7 @@ class Transcriber:
                 await self._news.wait()
 
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(all_heard(), SETTLE_SECONDS)
+            await asyncio.wait_for(all_heard(), patient(SETTLE_SECONDS))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

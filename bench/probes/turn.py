@@ -1,0 +1,184 @@
+"""Turns of a real ``AgentSession``, with whatever a side puts into the process.
+
+Commands: ``block`` (CPU of some turns), ``bytecodes`` (executed ones), ``frames`` (CPU of pushed
+audio). Each says whether it is instrumented; ``hub`` is where a job's counts go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import logging
+import resource
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from livekit.agents import Agent, AgentSession, ConversationItemAddedEvent
+
+from bench.opcodes import Opcodes
+from bench.probes.answering import answer
+from bench.probes.sides import SIDES, Side
+
+try:
+    from runguard_otel.testing import models
+except ImportError:  # the builds before they were published
+    models = importlib.import_module("runguard_otel.demo.stage.models")
+
+FRAMES_A_SECOND = 50
+_SCRIPTED = ("runguard_otel/testing/", "runguard_otel/demo/")  # the providers' parts
+
+
+def cpu() -> float:
+    """Milliseconds of user and system CPU of this process so far, all threads."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return (used.ru_utime + used.ru_stime) * 1e3
+
+
+class Text:
+    """A session without audio; a turn is one typed question."""
+
+    async def start(self, side: Side) -> None:
+        self._session: AgentSession[Any] = AgentSession(llm=models.ScriptedLLM())
+        agent = Agent(instructions="bench")
+        side.attach(self._session, agent)
+        await self._session.start(agent)
+
+    async def turn(self, number: int) -> None:
+        await self._session.run(user_input=f"question {number}")
+
+    async def end(self) -> None:
+        await self._session.aclose()
+
+
+class Audio:
+    """A session that hears; a turn is a second of audio with a final in it, and the answer."""
+
+    async def start(self, side: Side) -> None:
+        self._stt, self._vad = models.ScriptedSTT(), models.ScriptedVAD()
+        self._llm = models.ScriptedLLM()
+        self._microphone = models.ScriptedAudioInput()
+        self._session: AgentSession[Any] = AgentSession(
+            stt=self._stt,
+            vad=self._vad,
+            llm=self._llm,
+            min_endpointing_delay=0.0,
+            aec_warmup_duration=None,
+        )
+        self._session.input.audio = self._microphone
+        self._answers = 0
+        self._session.on("conversation_item_added", self._added)
+        agent = Agent(instructions="bench")
+        side.attach(self._session, agent)
+        await self._session.start(agent)
+        self._microphone.push_silence()
+        while not self._stt.streams:
+            await asyncio.sleep(0.001)
+
+    def _added(self, event: ConversationItemAddedEvent) -> None:
+        self._answers += getattr(event.item, "role", "") == "assistant"
+
+    async def turn(self, number: int) -> None:
+        answered = self._answers + 1
+        self._microphone.push_silence(1.0)
+        self._vad.start_of_speech()
+        await asyncio.sleep(0)
+        self._stt.send(models.interim(f"question {number}"))
+        self._stt.send(models.final(f"this is question number {number}"))
+        await asyncio.sleep(0)
+        self._vad.end_of_speech()
+        # Not the requests: a turn may make two, and the next turn would then count as answered.
+        while self._answers < answered or self._session.agent_state != "listening":
+            await asyncio.sleep(0.002)
+
+    async def end(self) -> None:
+        await self._session.aclose()
+
+
+KINDS: dict[str, Callable[[], Text | Audio]] = {"text": Text, "audio": Audio}
+
+
+class Probe:
+    """One process, one side.
+
+    Args:
+        side: What ``on`` means here.
+    """
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+
+    async def block(self, kind: str, turns: int, on: bool, hub: str = "") -> dict[str, float]:
+        """Milliseconds of CPU of one turn."""
+
+        async def work(conversation: Text | Audio) -> float:
+            began = cpu()
+            for number in range(turns):
+                await conversation.turn(number)
+            return (cpu() - began) / turns
+
+        return {"ms": await self._inside(kind, on, hub, work)}
+
+    async def bytecodes(self, kind: str, turns: int, on: bool, hub: str = "") -> dict[str, Any]:
+        """Executed bytecodes of one turn: all of them, and those of the package itself."""
+        counted: Counter[str] = Counter()
+
+        async def work(conversation: Text | Audio) -> float:
+            with Opcodes(counted):
+                for number in range(turns):
+                    await conversation.turn(number)
+            return 0.0
+
+        await self._inside(kind, on, hub, work)
+        own = {
+            name: count
+            for name, count in counted.items()
+            if name.startswith("runguard_otel/") and not name.startswith(_SCRIPTED)
+        }
+        top = {k: n / turns for k, n in Counter(own).most_common(40)}
+        return {"all": counted.total() / turns, "own": sum(own.values()) / turns, "top": top}
+
+    async def frames(self, seconds: int, on: bool, hub: str = "") -> dict[str, float]:
+        """Microseconds of CPU of one second of audio pushed into an open recogniser's stream."""
+        from livekit import rtc
+
+        frame = rtc.AudioFrame.create(24_000, 1, 24_000 // FRAMES_A_SECOND)
+
+        async def work(conversation: Text | Audio) -> float:
+            stream = models.ScriptedSTT().stream()
+            spent = 0.0
+            for _ in range(seconds):
+                began = cpu()
+                for _ in range(FRAMES_A_SECOND):
+                    stream.push_frame(frame)
+                spent += cpu() - began
+                await asyncio.sleep(0)
+            await stream.aclose()
+            return spent / seconds * 1e3
+
+        return {"us": await self._inside("text", on, hub, work)}
+
+    async def _inside(
+        self, kind: str, on: bool, hub: str, work: Callable[[Text | Audio], Awaitable[float]]
+    ) -> float:
+        if on:
+            self._side.begin(hub)
+        gc.collect()
+        try:
+            conversation = KINDS[kind]()
+            await conversation.start(self._side if on else SIDES["nothing"]())
+            for number in range(3):  # whatever is made once per session is not a turn's
+                await conversation.turn(-1 - number)
+            return await work(conversation)
+        finally:
+            await conversation.end()
+            if on:
+                self._side.end()
+
+
+if __name__ == "__main__":
+    for noisy in ("livekit", "livekit.agents", "opentelemetry", "runguard_otel"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    answer(Probe(SIDES[sys.argv[1]]()))

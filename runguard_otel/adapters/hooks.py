@@ -1,0 +1,354 @@
+"""The shapes of a hook: they hold the contract with the host, so that a hook holds only our logic.
+
+=========  ==========================================  ============================================
+Shape      Our function                                What it may do
+=========  ==========================================  ============================================
+before     ``fn(instance, *args, **kwargs)``           see a call before the host runs it
+after      ``fn(instance, result, *args, **kwargs)``   see a call that succeeded, and its result
+gate       ``fn(instance, *args, **kwargs)``           let it pass (``None``), or say otherwise:
+                                                       :class:`Replace`, :class:`Answer`,
+                                                       :class:`Refuse`
+around     ``fn(wrapped, instance, args, kwargs)``     anything; it keeps the contract itself
+=========  ==========================================  ============================================
+
+The first three are called with the arguments of the call, so a parameter gets its argument however
+it was passed: name those you need as the host does, and end the list with ``*_, **__``. What they
+raise is counted under the row's name and never reaches the host, whose call goes on as if we were
+not there. ``CancelledError`` and every other ``BaseException`` pass. The host's own code never runs
+inside our ``try``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from runguard_otel.adapters.patching import Patch, Wrapper, host_class
+from runguard_otel.core.ports import Recorder
+
+__all__ = ["Answer", "Failed", "Hook", "Hooks", "Refuse", "Replace"]
+
+Hook = Callable[..., Any]
+Failed = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The host is not called: this is the result.
+
+    Args:
+        value: What the caller gets.
+    """
+
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The host is not called: the caller gets an error, on purpose.
+
+    Args:
+        error: A documented error (``LoopDetectedError`` or a subclass).
+    """
+
+    error: Exception
+
+
+class Replace:
+    """The host is called with other arguments; those that are not named stay as they were.
+
+    Args:
+        **changes: Parameters of the host's function, by name, and their new values.
+    """
+
+    __slots__ = ("changes",)
+
+    def __init__(self, **changes: Any) -> None:
+        self.changes = changes
+
+    def applied(
+        self, names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments to call the host with.
+
+        Args:
+            names: The host's parameters after ``self``, in order.
+            args: What was passed by position.
+            kwargs: What was passed by name.
+        """
+        positional, named = list(args), dict(kwargs)
+        for name, value in self.changes.items():
+            place = names.index(name) if name in names else len(args)
+            if name not in kwargs and place < len(args):
+                positional[place] = value
+            else:
+                named[name] = value
+        return tuple(positional), named
+
+
+class Hooks:
+    """Makes the rows of one guard.
+
+    Args:
+        recorder: Gets what fails, as ``runguard.internal_errors{where="Class.attribute"}``.
+        guard: Which guard is degraded where the host lacks a row's target.
+    """
+
+    def __init__(self, recorder: Recorder, guard: str) -> None:
+        self._recorder = recorder
+        self._guard = str(guard)
+
+    def before(
+        self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
+    ) -> Patch:
+        """Run ``fn`` ahead of the host.
+
+        Args:
+            owner: The host's class, or where it is to be found, see
+                :func:`~runguard_otel.adapters.patching.host_class`.
+            attribute: Its method.
+            fn: Ours; ``async`` only where the method is.
+            why: One sentence for ``runguard-otel doctor``.
+            timed: Whether ``runguard.guard.duration`` measures each run of ``fn``.
+        """
+        return self._row(owner, attribute, _before, fn, why, timed)
+
+    def after(
+        self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
+    ) -> Patch:
+        """Run ``fn`` when the host has returned; not if it raised. Arguments as :meth:`before`."""
+        return self._row(owner, attribute, _after, fn, why, timed)
+
+    def gate(
+        self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
+    ) -> Patch:
+        """Ask ``fn`` whether and how the host is called. Arguments as :meth:`before`."""
+        return self._row(owner, attribute, _gate, fn, why, timed)
+
+    def around(self, owner: type | str, attribute: str, wrapper: Wrapper, *, why: str) -> Patch:
+        """Wrap the call by hand, for what no other shape can do.
+
+        Args:
+            owner: As in :meth:`before`.
+            attribute: The host's method.
+            wrapper: See :data:`~runguard_otel.adapters.patching.Wrapper`; it shields itself.
+            why: One sentence for ``runguard-otel doctor``.
+        """
+        return Patch(_class(owner), attribute, wrapper, self._guard, why)
+
+    def flat(
+        self,
+        owner: type | str,
+        attribute: str,
+        parameters: tuple[str, ...],
+        build: Callable[[Hook, list[bool], Failed], Hook],
+        otherwise: Hook,
+        *,
+        why: str,
+    ) -> Patch:
+        """An ``after`` that is written out for one method, where every call more is felt.
+
+        Args:
+            owner: As in :meth:`before`.
+            attribute: The host's method.
+            parameters: Those it was written for, after ``self``; for any other release
+                ``otherwise`` stands in the usual shape.
+            build: Makes the method of the host's own, whether it is live, and what counts a failure
+                of ours; what it makes keeps the contract itself.
+            otherwise: As ``fn`` of :meth:`after`.
+            why: One sentence for ``runguard-otel doctor``.
+        """
+
+        def fitting(
+            original: Hook, hook: Hook, live: list[bool], failed: Failed, where: str
+        ) -> Hook:
+            if tuple(inspect.signature(original).parameters)[1:] == parameters:
+                return build(original, live, failed)
+            return _after(original, hook, live, failed, where)
+
+        return self._row(owner, attribute, fitting, otherwise, why, timed=False)
+
+    def _row(
+        self,
+        owner: type | str,
+        attribute: str,
+        build: Callable[[Hook, Hook, list[bool], Failed, str], Hook],
+        fn: Hook,
+        why: str,
+        timed: bool,
+    ) -> Patch:
+        owner = _class(owner)
+        where = f"{owner.__name__}.{attribute}"
+        failed = self._recorder.internal_error
+
+        def shape(original: Hook, hook: Hook, live: list[bool]) -> Hook:
+            if inspect.iscoroutinefunction(hook) and not _is_async(original):
+                raise TypeError(f"{where} is no coroutine function, so its hook cannot be one")
+            return functools.wraps(original)(build(original, hook, live, failed, where))
+
+        return Patch(owner, attribute, self._timed(fn) if timed else fn, self._guard, why, shape)
+
+    def _timed(self, fn: Hook) -> Hook:
+        observe, guard, now = self._recorder.observe, self._guard, time.perf_counter
+        if inspect.iscoroutinefunction(fn):
+
+            @functools.wraps(fn)
+            async def timed_async(*args: Any, **kwargs: Any) -> Any:
+                started = now()
+                try:
+                    return await fn(*args, **kwargs)
+                finally:
+                    observe("runguard.guard.duration", now() - started, guard=guard)
+
+            return timed_async
+
+        @functools.wraps(fn)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            started = now()
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                observe("runguard.guard.duration", now() - started, guard=guard)
+
+        return timed
+
+
+def _class(owner: type | str) -> type:
+    return host_class(owner) if isinstance(owner, str) else owner
+
+
+def _is_async(original: Hook) -> bool:
+    """Whether the host awaits it; a decorator of its own may hide that (``deprecate_params``)."""
+    return inspect.iscoroutinefunction(inspect.unwrap(original))
+
+
+# A shape is written out for each of its kinds: a hook runs up to a hundred times a second, and one
+# call more, or an awaitable asked for its type, is what the hook itself costs.
+
+
+def _before(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str) -> Hook:
+    if not _is_async(original):
+
+        def before(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if live[0]:
+                try:
+                    fn(self, *args, **kwargs)
+                except Exception:
+                    failed(where)
+            return original(self, *args, **kwargs)
+
+        return before
+
+    if inspect.iscoroutinefunction(fn):
+
+        async def before_both(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if live[0]:
+                try:
+                    await fn(self, *args, **kwargs)
+                except Exception:
+                    failed(where)
+            return await original(self, *args, **kwargs)
+
+        return before_both
+
+    async def before_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if live[0]:
+            try:
+                fn(self, *args, **kwargs)
+            except Exception:
+                failed(where)
+        return await original(self, *args, **kwargs)
+
+    return before_async
+
+
+def _after(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str) -> Hook:
+    if not _is_async(original):
+
+        def after(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
+            if live[0]:
+                try:
+                    fn(self, result, *args, **kwargs)
+                except Exception:
+                    failed(where)
+            return result
+
+        return after
+
+    if inspect.iscoroutinefunction(fn):
+
+        async def after_both(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = await original(self, *args, **kwargs)
+            if live[0]:
+                try:
+                    await fn(self, result, *args, **kwargs)
+                except Exception:
+                    failed(where)
+            return result
+
+        return after_both
+
+    async def after_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await original(self, *args, **kwargs)
+        if live[0]:
+            try:
+                fn(self, result, *args, **kwargs)
+            except Exception:
+                failed(where)
+        return result
+
+    return after_async
+
+
+def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str) -> Hook:
+    names = list(inspect.signature(original).parameters)[1:]
+
+    if not _is_async(original):
+
+        def gate(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if live[0]:
+                said = None
+                try:
+                    said = fn(self, *args, **kwargs)
+                except Exception:
+                    failed(where)
+                if said is not None:
+                    if type(said) is Answer:
+                        return said.value
+                    args, kwargs = _otherwise(said, names, args, kwargs)
+            return original(self, *args, **kwargs)
+
+        return gate
+
+    waits = inspect.iscoroutinefunction(fn)
+
+    async def gate_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if live[0]:
+            said = None
+            try:
+                said = fn(self, *args, **kwargs)
+                if waits:
+                    said = await said
+            except Exception:
+                failed(where)
+                said = None
+            if said is not None:
+                if type(said) is Answer:
+                    return said.value
+                args, kwargs = _otherwise(said, names, args, kwargs)
+        return await original(self, *args, **kwargs)
+
+    return gate_async
+
+
+def _otherwise(
+    said: Replace | Refuse, names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(said, Refuse):
+        raise said.error
+    return said.applied(names, args, kwargs)

@@ -1,0 +1,1 @@
+"""job_dispatch: one job serves a room; how a worker and a job claim it."""

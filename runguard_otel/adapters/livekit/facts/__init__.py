@@ -1,0 +1,1 @@
+"""What LiveKit is: every private name of the host, and every difference between its releases."""

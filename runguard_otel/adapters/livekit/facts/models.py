@@ -1,0 +1,380 @@
+"""Whose result is this? Adapters and overridden nodes stand between a session and its recogniser.
+
+A result that reaches the session may come from one of several providers (``FallbackAdapter``), from
+the adapter itself (``MultiSpeakerAdapter`` says a blank for what it keeps back) or from the user's
+own ``stt_node``. What one of them is known to do must not be held against another. And what a
+recogniser calls a confidence may be one in something else than its result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from runguard_otel.adapters.livekit.facts import recognisers
+from runguard_otel.core.guards.repetition import Heard
+
+__all__ = [
+    "Recogniser",
+    "abort_stream",
+    "around_attempts",
+    "asked_model",
+    "final_words",
+    "detector_thresholds",
+    "flush_ends",
+    "heard_in",
+    "inner_models",
+    "interchangeable",
+    "is_adapter",
+    "is_stt_adapter",
+    "kept_back",
+    "measured_by_adapter",
+    "model_names",
+    "names_of",
+    "on_attempt",
+    "pushed_rate",
+    "recogniser_of",
+    "refused_stream",
+    "served_by",
+    "stream_task",
+    "stt_of",
+    "takes_audio",
+    "was_refused",
+    "when_stream_ends",
+]
+
+_INNER: Final = (
+    "_llm_instances",
+    "_stt_instances",
+    "_tts_instances",
+    "_stt",
+    "_tts",
+    "_wrapped_tts",
+)
+_WRAPS: Final = frozenset(_INNER)
+_DEPTH: Final = 4
+"""Adapters in adapters: more than that is a circle."""
+_THRESHOLDS: Final = ("activation_threshold", "deactivation_threshold")
+_SETTINGS: Final = ("_opts", "_config", "_params", "_stt_options")
+"""Where plugins keep an STT's settings: most in the first; google, aws and azure in the second,
+soniox and rtzr in the third, speechmatics in the last (all as of 1.8.9)."""
+
+
+class Recogniser(NamedTuple):
+    """Who made a result, as far as that can be told.
+
+    Args:
+        provider: As telemetry names it.
+        model: As telemetry names it.
+        measures: Whether the confidence of its results is one in the whole result.
+    """
+
+    provider: str
+    model: str
+    measures: bool
+
+
+def recogniser_of(model: Any) -> Recogniser:
+    """Who made the result that has just come from ``model``, an ``STT`` (0.12 to 1.8)."""
+    served, several = model, False
+    if not _WRAPS.isdisjoint(getattr(model, "__dict__", ())):  # few do, and this is asked often
+        served = _served(model)
+        several = not _WRAPS.isdisjoint(getattr(served, "__dict__", ()))
+    provider, name = model_names(served)
+    makers = inner_models(served) if several else (served,)
+    measures = all(
+        recognisers.judged(model_names(maker)[0], _plugin(type(maker).__module__))
+        for maker in makers
+    )
+    return Recogniser(provider, name, measures)
+
+
+def flush_ends(model: Any) -> bool:
+    """Whether an ``STT`` may hear nothing more once a stream of it was flushed (1.7 to 1.8)."""
+    makers = inner_models(model)
+    return any(recognisers.flush_ends(_plugin(type(m).__module__)) for m in makers)
+
+
+def heard_in(best: Any) -> Heard:
+    """The words of a result's best alternative; blank without one.
+
+    0.12 does not say who spoke. Read in 0.12 to 1.8.
+    """
+    if best is None:
+        return Heard("")
+    speaker = getattr(best, "speaker_id", None)
+    return Heard(str(best.text or ""), speaker, best.start_time, best.end_time)
+
+
+def model_names(model: object) -> tuple[str, str]:
+    """Provider and model of an STT as telemetry names them; ``unknown`` where it does not say.
+
+    Before 1.2 there is no ``provider``, and some plugins leave it ``unknown`` to this day; the
+    plugin's package says it. Read in 0.12 to 1.8.
+    """
+    provider = str(getattr(model, "provider", "") or "unknown")
+    if provider == "unknown":
+        provider = _plugin(type(model).__module__) or provider
+    return provider, str(getattr(model, "model", "") or "unknown")
+
+
+def served_by(metrics: Any, model: Any) -> tuple[str, str]:
+    """Provider and model of the request that ``metrics`` tells of; ``""`` where it is not said.
+
+    Since 1.2 the metrics say it. Before, their label names the class; 1.0's fallback adapter
+    reports in its own name what one of its models served. Read in 0.12 to 1.8.
+
+    Args:
+        metrics: One of ``livekit.agents.metrics``.
+        model: The model that was asked, or an adapter around it.
+    """
+    metadata = getattr(metrics, "metadata", None)
+    if metadata is not None and getattr(metadata, "model_name", None):
+        return str(metadata.model_provider or ""), str(metadata.model_name)
+    label = str(getattr(metrics, "label", ""))
+    models = list(inner_models(model))
+    served = [m for m in models if str(getattr(m, "label", "")) == label]
+    if not served and str(getattr(model, "label", "")) == label:
+        served = models
+    found = {(_provider(m), _model(m)) for m in served}
+    # Several different models behind an adapter: which of them it was cannot be told.
+    return next(iter(found)) if len(found) == 1 else (_plugin(label), "")
+
+
+def measured_by_adapter(metrics: Any) -> bool:
+    """Whether an adapter of the host measured what the model inside it measures as well.
+
+    Read in 0.12 to 1.8.
+    """
+    label = str(getattr(metrics, "label", ""))
+    return label.startswith(("livekit.agents.llm.", "livekit.agents.stt.", "livekit.agents.tts."))
+
+
+def is_adapter(model: Any) -> bool:
+    """Whether a model is one of the host's own, around the models that are asked (0.12 to 1.8)."""
+    return type(model).__module__.startswith(
+        ("livekit.agents.llm.", "livekit.agents.stt.", "livekit.agents.tts.")
+    )
+
+
+def asked_model(stream: Any) -> Any:
+    """The model that an ``LLMStream`` or a stream of a ``TTS`` asks (0.12 to 1.8)."""
+    return getattr(stream, "_llm", None) or getattr(stream, "_tts", None)
+
+
+def names_of(model: Any) -> tuple[str, str]:
+    """Provider and model of any model; ``""`` where it does not say (0.12 to 1.8)."""
+    return _provider(model), _model(model)
+
+
+def was_refused(error: BaseException) -> bool:
+    """Whether a request failed in a way that no provider bills: refused, or never arrived.
+
+    A timeout is none: the provider may have done the work. Read in 0.12 to 1.8.
+    """
+    from livekit.agents import APIError, APITimeoutError
+
+    return isinstance(error, APIError) and not isinstance(error, APITimeoutError)
+
+
+def is_stt_adapter(model: Any) -> bool:
+    """Whether an ``STT`` is one of the host's own, around the recognisers that cost.
+
+    Read in 0.12 to 1.8.
+    """
+    return type(model).__module__.startswith("livekit.agents.stt.")
+
+
+def stt_of(stream: Any) -> Any:
+    """The ``STT`` that a ``RecognizeStream`` belongs to (0.12 to 1.8)."""
+    return stream._stt
+
+
+def stream_task(stream: Any) -> asyncio.Task[Any] | None:
+    """What runs a ``RecognizeStream`` until it is over (0.12 to 1.8)."""
+    task: asyncio.Task[Any] | None = getattr(stream, "_task", None)
+    return task
+
+
+def takes_audio(stream: Any) -> bool:
+    """Whether a ``RecognizeStream`` hears what is pushed: it has not ended, nor has its input.
+
+    Read in 0.12 to 1.8.
+    """
+    task = stream_task(stream)
+    closed = getattr(getattr(stream, "_input_ch", None), "closed", False)
+    return not closed and (task is None or not task.done())
+
+
+def pushed_rate(stream: Any) -> int:
+    """The sample rate a ``RecognizeStream`` was fed with (0.12 to 1.8); 0 before the first frame.
+
+    It takes no other one.
+    """
+    return int(getattr(stream, "_pushed_sr", 0))
+
+
+def when_stream_ends(stream: Any, callback: Callable[[Any], None]) -> None:
+    """Call ``callback`` when a ``RecognizeStream`` is over, however it ends (0.12 to 1.8)."""
+    stream._task.add_done_callback(callback)
+
+
+def around_attempts(stream: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put ``wrap(run)`` in the place of ``run``, which is awaited for each attempt of a request.
+
+    That is ``_run`` of every stream of a model, in every release. It is replaced on the stream
+    alone, which is quicker than on every class of every plugin. Read in 0.12 to 1.8.
+    """
+    stream._run = wrap(stream._run)
+
+
+def on_attempt(stream: Any, callback: Callable[[], None]) -> None:
+    """Call ``callback`` each time a stream begins to talk to its provider (0.12 to 1.8)."""
+
+    def wrap(run: Callable[..., Any]) -> Callable[..., Any]:
+        async def attempt(*args: Any, **kwargs: Any) -> Any:
+            callback()
+            return await run(*args, **kwargs)
+
+        return attempt
+
+    around_attempts(stream, wrap)
+
+
+def abort_stream(stream: Any) -> None:
+    """End a ``RecognizeStream`` as an error of its provider would. In its own loop only.
+
+    Read in 0.12 to 1.8.
+    """
+    stream._task.cancel()
+
+
+def refused_stream(stream: Any, cause: Exception) -> Exception:
+    """The error of a stream that is not to be tried again; the host is told of it, too.
+
+    A session counts it, and a ``FallbackAdapter`` goes on to its next recogniser. Before 1.0 the
+    host has no event for it. Raise it around the host's own retries: before 1.6 they do not read
+    ``retryable``. Read in 0.12 to 1.8.
+    """
+    from livekit.agents import APIConnectionError
+
+    error = APIConnectionError(f"runguard: {cause}", retryable=False)
+    tell = getattr(stream, "_emit_error", None)
+    if tell is not None:
+        tell(error, recoverable=False)
+    return error
+
+
+def final_words(event: Any) -> str:
+    """What a ``SpeechEvent`` says for good; ``""`` for every other event (0.12 to 1.8)."""
+    if (
+        str(getattr(event.type, "value", event.type)) != "final_transcript"
+        or not event.alternatives
+    ):
+        return ""
+    return str(event.alternatives[0].text or "").strip()
+
+
+def kept_back(activity: Any, result: Any) -> bool:
+    """Whether a blank result stands for words of a background speaker that an adapter keeps back.
+
+    Those words were heard and are not to be answered: that is no misfire. The adapter's blank has
+    no language; what a provider returns for noise has. Read in 1.0 to 1.8.
+
+    Args:
+        activity: The ``AgentActivity`` that got it.
+        result: The best alternative of a final result, or ``None``.
+    """
+    if result is None or result.text or result.language:
+        return False
+    model = activity.stt
+    for _ in range(_DEPTH):
+        if getattr(model, "_suppress_background", False) is True:
+            return True
+        model = getattr(model, "_active_instance", None) or getattr(model, "_stt", None)
+    return False
+
+
+def detector_thresholds(vad: Any) -> dict[str, float]:
+    """The thresholds that a ``VAD`` has and lets us change, by name; of Silero, both (0.12 to 1.8).
+
+    Empty where they cannot be changed, as in plugins of others.
+    """
+    update = getattr(vad, "update_options", None)
+    options = getattr(vad, "_opts", None)
+    if update is None or options is None:
+        return {}
+    known = inspect.signature(update).parameters
+    values = {name: getattr(options, name, None) for name in _THRESHOLDS if name in known}
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+def interchangeable(one: Any, other: Any) -> bool:
+    """Whether a stream of either would do. Some applications make an STT per track.
+
+    An adapter is itself only: what is inside it is not known here. Neither is one that keeps its
+    settings (language, endpoint) where no plugin does: nothing says that they are equal.
+    Read in 0.12 to 1.8.
+    """
+    if one is other:
+        return True
+    if type(one) is not type(other) or is_stt_adapter(one):
+        return False
+    mine, theirs = _settings(one), _settings(other)
+    return (
+        bool(mine)
+        and mine.keys() == theirs.keys()
+        and all(
+            type(value) is type(theirs[name]) and bool(value == theirs[name])
+            for name, value in mine.items()
+        )
+    )
+
+
+def inner_models(model: Any, depth: int = _DEPTH) -> Iterator[Any]:
+    """The model itself, or the models it wraps (0.12 to 1.8)."""
+    if model is None or not depth:
+        return
+    inner: list[Any] = []
+    for name in _INNER:
+        value = getattr(model, "__dict__", {}).get(name)
+        inner.extend(value if isinstance(value, (list, tuple)) else [value])
+    inner = [one for one in inner if one is not None]
+    if not inner:
+        yield model
+    for one in inner:
+        yield from inner_models(one, depth - 1)
+
+
+def _served(model: Any) -> Any:
+    """The recogniser inside adapters; the adapter that does not say which of several it was."""
+    for _ in range(_DEPTH):
+        inner = getattr(model, "_active_instance", None)  # since 1.6
+        if inner is None:
+            several = list(inner_models(model))
+            inner = several[0] if len(several) == 1 else model
+        if inner is model:
+            break
+        model = inner
+    return model
+
+
+def _settings(model: Any) -> dict[str, Any]:
+    kept = {name: getattr(model, name, None) for name in _SETTINGS}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _provider(model: Any) -> str:
+    return str(getattr(model, "provider", "") or _plugin(str(getattr(model, "label", ""))))
+
+
+def _model(model: Any) -> str:
+    options = getattr(model, "_opts", None)
+    return str(getattr(model, "model", "") or getattr(options, "model", "") or "")
+
+
+def _plugin(label: str) -> str:
+    """``openai`` of ``livekit.plugins.openai.llm.LLM``; ``""`` of what is no plugin."""
+    return label.split(".")[2] if label.startswith("livekit.plugins.") else ""

@@ -1,0 +1,179 @@
+"""Which session is this? Speech hooks fire on recognisers and voices; state is per session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from runguard_otel.adapters.livekit.facts.turn import (
+    activity_context,
+    detector_of,
+    listener_of,
+    session_of,
+)
+from runguard_otel.adapters.livekit.misfire.session import SpeechState
+from runguard_otel.adapters.livekit.misfire.thresholds import VADThresholds
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.guards.confidence import ConfidenceScales
+from runguard_otel.core.verdict import Clock
+
+__all__ = ["SpeechSessions"]
+
+NewState = Callable[[Any, Services, Clock, VADThresholds, ConfidenceScales], SpeechState]
+
+_starting: ContextVar[weakref.ref[Any] | None] = ContextVar("runguard_session", default=None)
+
+
+class SpeechSessions:
+    """The speech state of every live ``AgentSession`` in this process.
+
+    One process may serve several sessions, with the thread executor even on several event loops. A
+    session's own state is only touched on its loop; what sessions share has a lock.
+
+    Args:
+        services: Settings and recorder.
+        clock: Monotonic seconds.
+        new_state: Makes the state of a session.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        clock: Clock = time.monotonic,
+        new_state: NewState = SpeechState,
+    ) -> None:
+        self.services = services
+        self.clock = clock
+        self.thresholds = VADThresholds(self._hearing_with)
+        self._scales = ConfidenceScales()
+        self._states: weakref.WeakKeyDictionary[Any, SpeechState] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._new_state = new_state
+        self._activity = activity_context()
+
+    def of(self, session: Any) -> SpeechState:
+        """The state of ``session``, made when it is first seen. Call it on the session's loop."""
+        state = self._states.get(session)
+        if state is None:
+            state = self._new_state(
+                session, self.services, self.clock, self.thresholds, self._scales
+            )
+            with self._lock:
+                state = self._states.setdefault(session, state)
+        return state
+
+    def seen(self, session: Any) -> SpeechState | None:
+        """Like :meth:`of`; ``None`` where no loop runs, as when the host is called by hand."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        return self.of(session)
+
+    def of_recognition(self, recognition: Any) -> SpeechState:
+        """The state of the session that an ``AudioRecognition`` listens for."""
+        return self.of(session_of(listener_of(recognition)))
+
+    def current(self) -> SpeechState | None:
+        """The state of the session whose task is running, if that can be told.
+
+        LiveKit's activity context knows while the agent speaks; a context variable of ours knows
+        in every task that descends from ``AgentSession.start``; else a session that is alone on its
+        loop is the one.
+        """
+        activity = self._activity.get(None) if self._activity is not None else None
+        session = session_of(activity)
+        if session is None:
+            reference = _starting.get()
+            session = reference() if reference is not None else None
+        if session is not None:
+            return self.of(session)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        here = [state for state in self.states() if state.loop is loop]
+        return here[0] if len(here) == 1 else None
+
+    @contextlib.contextmanager
+    def starting(self, session: Any) -> Iterator[None]:
+        """Tasks made in this block belong to ``session``."""
+        token = None
+        with shield(self.services.recorder, "AgentSession.start"):
+            self.of(session)
+            token = _starting.set(weakref.ref(session))
+        try:
+            yield
+        finally:
+            if token is not None:
+                with shield(self.services.recorder, "AgentSession.start"):
+                    _starting.reset(token)
+                    self.thresholds.joined()
+
+    def ended(self, session: Any) -> None:
+        """The session closed: undo what was done to it and forget it. It may start again."""
+        with self._lock:
+            state = self._states.pop(session, None)
+        if state is not None:
+            state.close()
+
+    def close(self) -> None:
+        """Undo everything that was done to any session."""
+        for state in self.states():
+            with shield(self.services.recorder, "uninstrument"):
+                state.close_from_anywhere()
+        with self._lock:
+            self._states.clear()
+
+    async def session_starts(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
+        """``AgentSession.start``."""
+        with self.starting(session):
+            return await wrapped(*args, **kwargs)
+
+    async def session_closes(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
+        """The method in which all ends of an ``AgentSession`` meet."""
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            with shield(self.services.recorder, f"AgentSession.{wrapped.__name__}"):
+                self.ended(session)
+
+    def agent_state(self, session: Any, _: None, state: str, *__: Any, **___: Any) -> None:
+        """``AgentSession._update_agent_state``."""
+        speech = self.seen(session)
+        if speech is not None:
+            speech.agent_speaks(state == "speaking")
+
+    def agent_says(self, stream: Any, token: str, *_: Any, **__: Any) -> None:
+        """``SynthesizeStream.push_text``."""
+        state = self.current() if token else None
+        if state is not None:
+            state.echo.push(token, weakref.ref(stream))
+
+    def agent_says_whole(self, stream: Any, *_: Any, input_text: str = "", **__: Any) -> None:
+        """``ChunkedStream.__init__``."""
+        state = self.current() if input_text else None
+        if state is not None:
+            state.echo.push_whole(input_text, weakref.ref(stream))
+
+    def input_switched(self, heard: Any, enable: bool, *_: Any, **__: Any) -> None:
+        """``AgentInput.set_audio_enabled``; a call that is ours is known as such."""
+        for state in self.states():
+            state.switched(heard, bool(enable))
+
+    def _hearing_with(self, detector: Any) -> int:
+        """How many live sessions have this voice detector."""
+        sessions = (state.session for state in self.states())
+        return sum(detector_of(one) is detector for one in sessions if one is not None)
+
+    def states(self) -> list[SpeechState]:
+        """The states of all live sessions."""
+        with self._lock:
+            return list(self._states.values())

@@ -1,0 +1,144 @@
+"""What happens to jobs, told to their policies."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import Any
+
+from runguard_otel.adapters.livekit.facts import job as host
+from runguard_otel.adapters.livekit.facts.room import callers, left_unwillingly
+from runguard_otel.adapters.livekit.overrun.watch import JobWatch, Watchdog
+from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.keyed import BoundedMap
+from runguard_otel.core.verdict import Clock, Subject
+
+__all__ = ["OverrunGuard"]
+
+_WHO: frozenset[str] = frozenset(
+    {"participant_connected", "participant_disconnected", "participant_attributes_changed"}
+)
+
+
+class OverrunGuard:
+    """The hooks of rooms, jobs and sessions.
+
+    Args:
+        services: Settings and recorder.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, services: Services, clock: Clock = time.monotonic) -> None:
+        self._services = services
+        self.watchdog = Watchdog(services.recorder, clock)
+        self._jobs: BoundedMap[str, JobWatch] = BoundedMap(self._make, 10_000)
+        self._rooms: weakref.WeakKeyDictionary[Any, JobWatch] = weakref.WeakKeyDictionary()
+        self._sessions: weakref.WeakKeyDictionary[Any, JobWatch] = weakref.WeakKeyDictionary()
+        services.signs_of_life.append(self._genuine)
+        services.on_close.append(self.close)
+
+    def close(self) -> None:
+        """Nothing is guarded any more."""
+        self.watchdog.close()
+        for watch in self._jobs:
+            watch.close()
+
+    def current(self) -> JobWatch | None:
+        """The watch of the running job, or of this script; ``None`` in a rehearsal."""
+        ctx = host.current_job()
+        if ctx is not None and host.is_fake_job(ctx):
+            return None
+        watch = self._jobs.get(host.session_key())
+        if ctx is not None:
+            watch.belongs_to(ctx)
+        return watch
+
+    # -- rooms ----------------------------------------------------------------------------------
+
+    def joined(self, room: Any, *_: Any, **__: Any) -> None:
+        """``Room.connect`` has returned."""
+        watch = self.current()
+        if watch is None:
+            return
+        watch.remember(room)
+        self._rooms[room] = watch
+        self._count(watch, room)
+
+    def room_event(self, room: Any, event: str, *args: Any, **__: Any) -> None:
+        """``Room.emit``: who comes, who goes, keys that a caller presses."""
+        watch = self._rooms.get(room)
+        if watch is None:
+            return
+        if event == "disconnected":
+            self._rooms.pop(room, None)
+            watch.left(room)
+        elif event == "sip_dtmf_received":
+            watch.tell(lambda policy: policy.active())
+        elif event in _WHO:
+            if event == "participant_disconnected" and args and not callers(room):
+                watch.lost = left_unwillingly(args[0])
+            self._count(watch, room)
+
+    def _count(self, watch: JobWatch, room: Any) -> None:
+        found = len(callers(room))
+        if found:
+            watch.lost = False
+        watch.tell(lambda policy: policy.callers(id(room), found))
+
+    # -- jobs -----------------------------------------------------------------------------------
+
+    async def run_job(self, wrapped: Any, job_proc: Any, args: Any, kwargs: Any) -> Any:
+        """``_JobProc._run_job_task``: until it returns there is a process to end."""
+        watch: JobWatch | None = None
+        with shield(self._services.recorder, "_JobProc._run_job_task"):
+            ctx = host.context_of(job_proc)
+            if ctx is not None and not host.is_fake_job(ctx):
+                watch = self._jobs.get(host.job_id(job_proc))
+                watch.belongs_to(ctx)
+                watch.tell(lambda policy: policy.job_started())
+                host.when_asked_to_end(job_proc, watch.ending)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            if watch is not None:
+                with shield(self._services.recorder, "_JobProc._run_job_task"):
+                    watch.over()
+                    self._jobs.pop(watch.job_id)
+
+    def _make(self, job_id: str) -> JobWatch:
+        return JobWatch(self._services, self.watchdog, Subject(job_id=job_id))
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    def session_started(self, session: Any, *_: Any, **__: Any) -> None:
+        """``AgentSession.start`` has returned."""
+        watch = self.current()
+        if watch is not None:
+            self._sessions[session] = watch
+            watch.session_started(session)
+
+    async def closing(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
+        """``AgentSession._aclose_impl``, where all ends of a session meet."""
+        watch = self._sessions.get(session)
+        if watch is not None:
+            with shield(self._services.recorder, "AgentSession.aclose"):
+                watch.tell(lambda policy: policy.session_closing(id(session)))
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            if watch is not None:
+                with shield(self._services.recorder, "AgentSession.aclose"):
+                    self._sessions.pop(session, None)
+                    watch.session_closed(session)
+
+    def asked(self, session: Any, *_: Any, **__: Any) -> None:
+        """``AgentSession.say`` and ``generate_reply``: also what a typed text ends in."""
+        watch = self._sessions.get(session)
+        if watch is not None:
+            watch.tell(lambda policy: policy.active())
+
+    def _genuine(self) -> None:
+        watch = self.current()
+        if watch is not None:
+            watch.tell(lambda policy: policy.active())

@@ -1,0 +1,1 @@
+"""track_subscribe: one STT stream per source of a participant, however often its track flaps."""

@@ -1,0 +1,1 @@
+"""What was used: streams, metrics events and connections, reported to be priced."""

@@ -1,0 +1,138 @@
+"""A metrics object of the host, as the amounts that its provider bills."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runguard_otel.adapters.livekit.facts.models import served_by
+from runguard_otel.core.ports import Usage
+
+__all__ = ["usage_of"]
+
+_COMPONENT = {
+    "llm_metrics": "llm",
+    "decision_metrics": "llm",
+    "realtime_model_metrics": "llm",
+    "stt_metrics": "stt",
+    "tts_metrics": "tts",
+    "interruption_metrics": "agent",
+    "eot_inference_metrics": "agent",
+}
+
+
+def usage_of(metrics: Any, owner: Any) -> Usage | None:
+    """What a metrics object says was used, or ``None`` if nothing is billed by it.
+
+    Args:
+        metrics: One of ``livekit.agents.metrics``.
+        owner: The ``AgentActivity`` that got it, or anything else with the model as its ``stt``,
+            ``llm`` or ``tts``; asked for names where the metrics have none (before 1.2).
+    """
+    kind = str(getattr(metrics, "type", ""))
+    component = _COMPONENT.get(kind)
+    if component is None:
+        return None
+    if kind == "realtime_model_metrics":
+        quantities = _realtime(metrics)
+    elif component == "llm":
+        quantities = _llm(metrics)
+    elif component == "stt":
+        quantities = _stt(metrics)
+    elif component == "tts":
+        quantities = _tts(metrics)
+    else:
+        quantities = {"requests": _get(metrics, "num_requests")}
+    if not any(quantities.values()):
+        return None
+    provider, model = served_by(metrics, getattr(owner, component, None))
+    thought = quantities.pop("unsplit_tokens", 0)
+    if thought and _thinks_aloud(provider, model):
+        quantities["output_tokens"] += thought
+    elif thought:
+        quantities["unsplit_tokens"] = thought
+    return Usage(
+        component,
+        provider,
+        model,
+        quantities,
+        turn=str(getattr(metrics, "speech_id", None) or ""),
+        streamed=component == "stt" and bool(getattr(metrics, "streamed", False)),
+    )
+
+
+def _thinks_aloud(provider: str, model: str) -> bool:
+    """Whether tokens in no part of a total are thinking, which is billed as output: Gemini's are.
+
+    What they are at other providers is unknown; they count without a price.
+    """
+    named = f"{provider} {model}".lower()
+    return "gemini" in named or "google" in named or "vertex" in named
+
+
+def _get(metrics: Any, name: str) -> float:
+    value: float = getattr(metrics, name, 0) or 0
+    return value
+
+
+def _llm(metrics: Any) -> dict[str, float]:
+    names = ("prompt_tokens", "completion_tokens")
+    if getattr(metrics, "type", "") == "decision_metrics":
+        names = ("input_tokens", "output_tokens")
+    prompt, output = (_get(metrics, name) for name in names)
+    cached, written = _get(metrics, "prompt_cached_tokens"), _get(metrics, "cache_creation_tokens")
+    beside = _get(metrics, "total_tokens") - prompt - output
+    if beside > 0 and beside == cached + written:
+        prompt, beside = prompt + beside, 0  # old Bedrock: its prompt is net of what was cached
+    if not (prompt or output or cached or written or beside > 0):
+        # Cancelled before its provider said what it used. It will be billed all the same.
+        return {"requests": 1}
+    return {
+        "input_tokens": prompt - cached - written,
+        "cached_input_tokens": cached,
+        "cache_write_tokens": written,
+        "output_tokens": output,
+        "unsplit_tokens": max(beside, 0),
+    }
+
+
+def _stt(metrics: Any) -> dict[str, float]:
+    audio = _get(metrics, "input_audio_tokens")
+    return {
+        "audio_seconds": _get(metrics, "audio_duration"),
+        "input_tokens": _get(metrics, "input_tokens") - audio,
+        "input_audio_tokens": audio,
+        "output_tokens": _get(metrics, "output_tokens"),
+    }
+
+
+def _tts(metrics: Any) -> dict[str, float]:
+    return {
+        "characters": _get(metrics, "characters_count"),
+        "input_tokens": _get(metrics, "input_tokens"),
+        "output_audio_tokens": _get(metrics, "output_tokens"),
+    }
+
+
+def _realtime(metrics: Any) -> dict[str, float]:
+    seconds = _get(metrics, "session_duration")
+    given, made = metrics.input_token_details, metrics.output_token_details
+    cached = getattr(given, "cached_tokens_details", None)
+    whole = _get(given, "text_tokens") + _get(given, "audio_tokens") + _get(given, "image_tokens")
+    if (_get(given, "cached_tokens") and cached is None) or (
+        _get(metrics, "input_tokens") and not whole
+    ):  # text and audio have different prices: without the split there is no honest number
+        return {"requests": 1, "open_seconds": seconds}
+    quantities: dict[str, float] = {"open_seconds": seconds}
+    for what, meter in (("text", "input"), ("audio", "audio"), ("image", "image")):
+        from_cache = _get(cached, f"{what}_tokens") if cached is not None else 0
+        fresh = _get(given, f"{what}_tokens") - from_cache
+        if what == "text":
+            quantities.update(input_tokens=fresh, cached_input_tokens=from_cache)
+        else:
+            quantities[f"input_{meter}_tokens"] = fresh
+            quantities[f"cached_{meter}_tokens"] = from_cache
+    quantities["output_tokens"] = _get(made, "text_tokens")
+    quantities["output_audio_tokens"] = _get(made, "audio_tokens")
+    parts = _get(metrics, "input_tokens") + _get(metrics, "output_tokens")
+    quantities["unsplit_tokens"] = max(_get(metrics, "total_tokens") - parts, 0) if parts else 0
+    return quantities

@@ -1,0 +1,118 @@
+"""Requests that reached a provider and of which the host reports nothing.
+
+LiveKit measures a request when it ends well. One that is given up before its first chunk (three of
+four preemptive answers), or that ran into a timeout, is never measured, and its provider bills it
+all the same: it counts as one request without a price. What a provider refused, or what never
+reached it, is not billed and counts as nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any, Final
+
+from runguard_otel.adapters.livekit.facts.models import (
+    around_attempts,
+    asked_model,
+    is_adapter,
+    names_of,
+    was_refused,
+)
+from runguard_otel.adapters.safety import shield
+from runguard_otel.core.ports import Recorder, Usage, UsagePort
+
+__all__ = ["Unreported", "reported"]
+
+_ENTRY: Final = "_runguard_request"
+_measured: ContextVar[_Request | None] = ContextVar("runguard_request", default=None)
+
+
+class _Request:
+    """One request, which may take several attempts."""
+
+    __slots__ = ("lost", "open", "reported")
+
+    def __init__(self) -> None:
+        self.open = False
+        self.lost = 0
+        self.reported = False
+
+
+def reported() -> None:
+    """The host has measured the request whose monitor is running."""
+    entry = _measured.get()
+    if entry is not None:
+        entry.reported = True
+
+
+class Unreported:
+    """The hooks of the streams of models.
+
+    Args:
+        port: Where what was used is priced.
+        recorder: Gets what fails.
+        component: ``llm``, ``tts`` or ``stt``.
+    """
+
+    def __init__(self, port: UsagePort, recorder: Recorder, component: str) -> None:
+        self._port = port
+        self._recorder = recorder
+        self._component = component
+
+    def opened(self, stream: Any, *_: Any, **__: Any) -> None:
+        """``__init__`` of a stream: its attempts are watched on this stream alone."""
+        if is_adapter(asked_model(stream)):
+            return
+        entry = vars(stream)[_ENTRY] = _Request()
+
+        def wrap(run: Any) -> Any:
+            async def attempt(*args: Any, **kwargs: Any) -> Any:
+                entry.open = True
+                try:
+                    return await run(*args, **kwargs)
+                except Exception as error:
+                    entry.open = False
+                    if not was_refused(error):
+                        entry.lost += 1
+                    raise
+
+            return attempt
+
+        around_attempts(stream, wrap)
+
+    async def measuring(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+        """``_metrics_monitor_task``: what it has not reported when it ends is lost to it."""
+        entry: _Request | None = stream.__dict__.get(_ENTRY)
+        token = _measured.set(entry)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            _measured.reset(token)
+            if entry is not None:
+                with shield(self._recorder, "metrics_monitor"):
+                    self._count(asked_model(stream), entry)
+
+    async def recognising(self, wrapped: Any, model: Any, args: Any, kwargs: Any) -> Any:
+        """``STT.recognize``: one request for one piece of audio."""
+        if is_adapter(model):
+            return await wrapped(*args, **kwargs)
+        entry = _Request()
+        token = _measured.set(entry)
+        try:
+            return await wrapped(*args, **kwargs)
+        except (Exception, asyncio.CancelledError) as error:
+            with shield(self._recorder, "STT.recognize"):
+                if not was_refused(error):
+                    entry.lost += 1
+                    self._count(model, entry)
+            raise
+        finally:
+            _measured.reset(token)
+
+    def _count(self, model: Any, entry: _Request) -> None:
+        number = entry.lost + (entry.open and not entry.reported)
+        entry.lost, entry.open = 0, False
+        if number:
+            provider, name = names_of(model)
+            self._port.used(Usage(self._component, provider, name, {"requests": number}))

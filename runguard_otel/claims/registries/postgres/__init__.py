@@ -1,0 +1,1 @@
+"""Claims in PostgreSQL: lease rows, or advisory locks."""

@@ -1,0 +1,1 @@
+"""runguard-otel claims: look at claims, let go of one, prepare a registry."""

@@ -1,0 +1,102 @@
+"""``runguard-otel doctor agent.py``: is ``instrument()`` called where every way to run reaches it?
+
+The file is read, never run. The newer ways to run an agent (``python -m livekit.agents start``,
+``lk agent dev``, ``lk agent console``) import it as a module: what stands under
+``if __name__ == "__main__"`` does not exist for them, and no code of ours runs that could say so.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Place", "place_of"]
+
+_AT_THE_TOP = "move it to the top of the module, outside functions and `if __name__`"
+
+
+class Place(NamedTuple):
+    """Where an agent's file calls ``instrument()``.
+
+    Args:
+        state: ``ok``, ``note`` or ``degraded``.
+        detail: What was found.
+        advice: What to do, or ``""``.
+    """
+
+    state: str
+    detail: str
+    advice: str = ""
+
+
+def place_of(agent: Path) -> Place:
+    """Where the file calls ``instrument()``: the best place, if there are several.
+
+    Args:
+        agent: A Python file.
+
+    Raises:
+        OSError: If it cannot be read, or is no file: a pipe would be waited for without end.
+        SyntaxError: If it is no Python.
+    """
+    if agent.exists() and not agent.is_file():
+        raise OSError(errno.EINVAL, "is no file", str(agent))
+    tree = ast.parse(agent.read_text(encoding="utf-8"), str(agent))
+    names, found = _names(tree), dict[str, int]()
+    for kind, call in _calls(tree.body, "module"):
+        if ast.unparse(call.func) in names:
+            found.setdefault(kind, call.lineno)
+    if "module" in found:
+        return Place("ok", f"instrument() on line {found['module']}, for every way to run it")
+    if "main" in found:
+        return Place(
+            "degraded",
+            f"instrument() on line {found['main']} is under `if __name__`: `python {agent.name} "
+            "start` is guarded, `python -m livekit.agents start` and `lk agent` are not",
+            _AT_THE_TOP,
+        )
+    if "function" in found:
+        return Place(
+            "degraded",
+            f"instrument() on line {found['function']} is in a function: if jobs call it, nothing "
+            "is claimed before they do, and their counts do not reach the worker",
+            _AT_THE_TOP,
+        )
+    return Place(
+        "note",
+        "no call of instrument(): guarded only under `opentelemetry-instrument`, or if a module "
+        "that it imports makes the call",
+    )
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """What ``instrument`` is called in this file, after all its imports."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            mine = [a.asname or a.name for a in node.names if a.name == "runguard_otel"]
+            names |= {f"{name}.instrument" for name in mine}
+        elif isinstance(node, ast.ImportFrom) and node.module == "runguard_otel":
+            names |= {a.asname or a.name for a in node.names if a.name == "instrument"}
+    return names
+
+
+def _calls(body: list[ast.stmt], kind: str) -> Iterator[tuple[str, ast.Call]]:
+    """Each call in the file, with ``module``, ``main`` or ``function`` for where it stands."""
+    for statement in body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _calls(statement.body, "function")
+        elif isinstance(statement, ast.If) and _asks_for_main(statement.test):
+            yield from _calls(statement.body, "main" if kind == "module" else kind)
+            yield from _calls(statement.orelse, kind)
+        elif blocks := [b for b in ast.iter_child_nodes(statement) if isinstance(b, ast.stmt)]:
+            yield from _calls(blocks, kind)
+        else:
+            yield from ((kind, n) for n in ast.walk(statement) if isinstance(n, ast.Call))
+
+
+def _asks_for_main(test: ast.expr) -> bool:
+    return any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(test))

@@ -1,0 +1,1 @@
+"""``runguard-otel export``: what ships with the package, for the tools that read it."""

@@ -1,0 +1,101 @@
+"""One price: whose, of what, read where and when, and what a use of it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from runguard_otel.cost.rates import (
+    Charge,
+    Rounding,
+    charge,
+    charge_whole,
+    natural_units,
+    whole_rates,
+)
+from runguard_otel.errors import RunGuardError
+
+__all__ = ["OURS", "STALE_DAYS", "Price", "PriceBookError"]
+
+STALE_DAYS: Final = 180
+OURS: Final = "built in"
+_PROMPT: Final = ("input_tokens", "cached_input_tokens", "cache_write_tokens")
+
+
+class PriceBookError(RunGuardError, ValueError):
+    """A price file cannot be used. The message names the file, the row and what to write."""
+
+
+class Price(NamedTuple):
+    """One row.
+
+    Args:
+        component: ``transport``, ``agent``, ``stt``, ``llm`` or ``tts``.
+        provider: Our name of the provider, lower case.
+        models: Names or shell patterns.
+        rates: USD for ``per`` units, by meter.
+        source: Where the price was read.
+        day: When, or when the source's author verified it.
+        plan: Only for this LiveKit Cloud plan; ``""`` for any.
+        per: How many units a rate buys.
+        rounding: How a single use is rounded.
+        max_prompt: Longer requests (in prompt tokens) are not priced by this row; 0: no limit.
+        note: What to know about it.
+        origin: The file it came from.
+    """
+
+    component: str
+    provider: str
+    models: tuple[str, ...]
+    rates: Mapping[str, Decimal]
+    source: str
+    day: date
+    plan: str = ""
+    per: Decimal = Decimal(1)
+    rounding: Rounding = Rounding()
+    max_prompt: int = 0
+    note: str = ""
+    origin: str = OURS
+
+    def age_days(self, today: date) -> int:
+        """Days since the source was read."""
+        return (today - self.day).days
+
+    def stale(self, today: date) -> bool:
+        """Whether it is time to look at the source again."""
+        return self.age_days(today) > STALE_DAYS
+
+    def charge(self, quantities: Mapping[str, float | Decimal]) -> Charge:
+        """Price one use.
+
+        Raises:
+            ValueError: If a quantity is negative or not a number.
+            KeyError: If a meter does not exist.
+        """
+        if self.max_prompt:
+            prompt = sum(q for m, q in quantities.items() if m in _PROMPT)
+            if prompt > self.max_prompt:
+                return Charge(unpriced=natural_units(quantities))
+        units = _compiled(self)
+        whole = charge_whole(units, quantities) if units is not None else None
+        return whole or charge(self.rates, self.per, self.rounding, quantities)
+
+
+_UNITS: dict[int, tuple[Price, dict[str, int] | None]] = {}
+_MOST_COMPILED: Final = 2000
+
+
+def _compiled(price: Price) -> dict[str, int] | None:
+    """The row's rates as whole numbers, found once: by the object, for a row has no cheaper key."""
+    found = _UNITS.get(id(price))
+    if found is None:
+        if len(_UNITS) >= _MOST_COMPILED:
+            _UNITS.clear()
+        # With the row itself, so that no other one can get its id.
+        found = _UNITS[id(price)] = (
+            price,
+            whole_rates(price.rates, price.per, price.rounding),
+        )
+    return found[1]

@@ -1,0 +1,97 @@
+"""Puts the journal of one process together, from settings."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from runguard_otel.core.ports import Recorder
+from runguard_otel.cost.lasting import Booking
+from runguard_otel.journal.book import Book, files_of
+from runguard_otel.journal.keeper import Keeper
+from runguard_otel.journal.recorder import TapedRecorder
+from runguard_otel.journal.taped import TapedPolicies
+from runguard_otel.policies import Policies
+from runguard_otel.settings import Settings
+
+__all__ = ["Journal", "journal_of"]
+
+Booked = Callable[[Sequence[Booking]], None]
+
+
+class Telemetry(Protocol):
+    """What a journal needs of ``telemetry.build.Telemetry``."""
+
+    release: str
+
+    @property
+    def recorder(self) -> Recorder:
+        """Counts and makes spans."""
+
+    def hash_name(self, name: str) -> str:
+        """A short word that groups a name, and does not tell it."""
+
+    def tape(self) -> Callable[[bytes], None] | None:
+        """What hands a record to the worker; ``None`` where no worker keeps one."""
+
+    def keep_tapes(self, keeper: Keeper) -> None:
+        """Hand ``keeper`` the histories of a worker's jobs."""
+
+
+class Journal(NamedTuple):
+    """What the composition root wires.
+
+    Args:
+        recorder: Replaces the one it wraps.
+        policies: What decides.
+        booked: Hears what the worker counts for a job.
+        close: Writes out what waits.
+    """
+
+    recorder: Recorder
+    policies: Policies
+    booked: Booked
+    close: Callable[[], None]
+
+
+def journal_of(
+    settings: Settings,
+    telemetry: Telemetry,
+    job: Callable[[], str],
+    agent: Callable[[], str],
+) -> Journal:
+    """The journal the settings ask for; where they ask for none, nothing is in anybody's way.
+
+    Args:
+        settings: ``journal`` and its bounds.
+        telemetry: Of this process.
+        job: The id of the running job, or ``""``.
+        agent: LiveKit's name of the agent, or ``""``.
+    """
+    recorder = telemetry.recorder
+    if not settings.journal:
+        return Journal(recorder, Policies(settings), _nobody, _nothing)
+
+    def lost(lines: int) -> None:
+        recorder.add("runguard.events.dropped", lines, drop="journal")
+
+    book = Book(settings, telemetry.tape, job, agent, lost, telemetry.release)
+    keeper = Keeper(lambda: files_of(settings, lost))
+    telemetry.keep_tapes(keeper)
+    taped = TapedRecorder(recorder, book, telemetry.hash_name)
+
+    def close() -> None:
+        book.close()
+        keeper.close()
+
+    atexit.register(close)  # a script's; of a job there is nothing to write out
+    return Journal(taped, TapedPolicies(settings, book), keeper.booked, close)
+
+
+def _nobody(bookings: Sequence[Booking]) -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,154 @@
+"""Histories read back: parts put together, torn lines stepped over, older schemas understood."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from runguard_otel.journal.schema import SCHEMA, Row
+from runguard_otel.settings import Settings
+
+__all__ = ["History", "UnreadableError", "find"]
+
+_PART: Final = re.compile(r"(?P<name>.+?)(?:\.(?P<part>\d+))?\.jsonl")
+_BATCH: Final = 2000
+_LONGEST: Final = 1_000_000
+_INPUT: Final = (b'"e":"in"', b'"e":"policy"', b'"e":"lost"')
+
+
+class UnreadableError(ValueError):
+    """A file that is no journal, or one of a later release; the message says what to do."""
+
+
+@dataclass
+class History:
+    """What happened in one job, or in one process without jobs.
+
+    Args:
+        name: Of its files, without part and suffix.
+        parts: Its files, oldest first.
+        torn: How many lines could not be read, after :meth:`rows` or :meth:`inputs` have.
+    """
+
+    name: str
+    parts: list[Path]
+    torn: int = 0
+    _header: Row = field(default_factory=dict)
+
+    @property
+    def header(self) -> Row:
+        """The first line.
+
+        Raises:
+            UnreadableError: If it is no journal's, or that of a later release.
+        """
+        if not self._header:
+            try:
+                with self.parts[0].open("rb") as file:
+                    header = json.loads(file.readline(_LONGEST))
+                schema = header["schema"] if header["e"] == "journal" else None
+            except OSError as error:
+                raise UnreadableError(f"{self.parts[0]}: {error.strerror}") from error
+            except (ValueError, KeyError, TypeError):
+                schema = None
+            if not isinstance(schema, int):
+                raise UnreadableError(f"{self.parts[0]}: no journal of runguard-otel")
+            if schema > SCHEMA:
+                raise UnreadableError(
+                    f"{self.parts[0]}: a journal of a later release (schema {schema}, this one "
+                    f"reads up to {SCHEMA}); update runguard-otel"
+                )
+            self._header = header
+        return self._header
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is there from its beginning: older parts of a long call may be removed."""
+        return int(self.header.get("part", 1)) == 1
+
+    @property
+    def job(self) -> str:
+        """LiveKit's id of the job, or the file's name."""
+        return str(self.header.get("job") or self.name)
+
+    def settings(self) -> Settings:
+        """The settings it was live with; what an older schema does not say is the default.
+
+        Raises:
+            UnreadableError: If they cannot be read.
+        """
+        kept = self.header.get("settings", {})
+        try:
+            return Settings(**{n: v for n, v in kept.items() if n in Settings.model_fields})
+        except (AttributeError, ValueError) as error:
+            raise UnreadableError(f"{self.parts[0]}: its settings cannot be read") from error
+
+    def rows(self) -> Iterator[Row]:
+        """Every line that can be read, in order."""
+        return self._parsed(lambda _: True)
+
+    def inputs(self) -> Iterator[Row]:
+        """What policies were made and told, in order: all that a replay needs."""
+        one, two, three = _INPUT
+        return self._parsed(lambda line: one in line or two in line or three in line)
+
+    def wall(self, t: float) -> float:
+        """Unix seconds of a line's time."""
+        return t + float(self.header.get("clock", 0.0))
+
+    def _parsed(self, wanted: Callable[[bytes], bool]) -> Iterator[Row]:
+        self.torn = 0
+        for path in self.parts:
+            lines = [line for line in path.read_bytes().split(b"\n") if line and wanted(line)]
+            for at in range(0, len(lines), _BATCH):
+                yield from self._batch(lines[at : at + _BATCH])
+
+    def _batch(self, lines: list[bytes]) -> Iterable[Row]:
+        try:
+            rows: list[Row] = json.loads(b"[" + b",".join(lines) + b"]")
+            if len(rows) == len(lines):
+                return rows
+        except ValueError:
+            pass
+        return list(filter(None, map(self._one, lines)))
+
+    def _one(self, line: bytes) -> Row | None:
+        try:
+            row = json.loads(line)
+            float(row["t"])
+        except (ValueError, KeyError, TypeError):
+            self.torn += 1
+            return None
+        return row if isinstance(row, dict) else None
+
+
+def find(paths: Iterable[Path]) -> list[History]:
+    """The histories of files and folders, oldest first.
+
+    Args:
+        paths: Files, or folders of ``*.jsonl`` files.
+
+    Raises:
+        UnreadableError: If there is nothing to read, or a file is none of ours.
+    """
+    found: dict[Path, list[tuple[int, Path]]] = {}
+    for path in paths:
+        folder = os.path.isdir(path)  # unlike Path's, never raises
+        if not folder and not os.path.isfile(path):
+            raise UnreadableError(f"{path}: there is no such file or folder")
+        for file in sorted(path.glob("*.jsonl")) if folder else [path]:
+            match = _PART.fullmatch(file.name)
+            name = match["name"] if match else file.name
+            part = int(match["part"] or 1) if match else 1
+            found.setdefault(file.parent / name, []).append((part, file))
+    if not found:
+        raise UnreadableError("no journal there: set RUNGUARD_JOURNAL to a folder, and take calls")
+    histories = [History(key.name, [file for _, file in sorted(v)]) for key, v in found.items()]
+    for history in histories:
+        history.header  # noqa: B018 - says what is wrong before any work is done
+    return sorted(histories, key=lambda one: one.name)

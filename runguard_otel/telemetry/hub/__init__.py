@@ -1,0 +1,1 @@
+"""The hub: job processes write, their worker counts."""

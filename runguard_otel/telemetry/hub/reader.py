@@ -1,0 +1,298 @@
+"""The worker's end of a block: what changed since the last look. Believes nothing it reads."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from runguard_otel.telemetry.catalogue import Kind
+from runguard_otel.telemetry.hub import block as layout
+from runguard_otel.telemetry.hub import wire
+
+__all__ = ["BlockReader", "Foreign", "Period", "Target", "identity", "mapped"]
+
+_NAME_MOST = 2048
+_SEALS = layout.SEAL_SHRINK | layout.SEAL_GROW
+
+
+class Foreign(Exception):
+    """A descriptor that is no block of this version."""
+
+
+class Target(Protocol):
+    """One series of the worker, whichever jobs count it."""
+
+    kind: Kind
+
+    def added(self, delta: float) -> None:
+        """A sum has changed by so much."""
+
+    def seen(self, trace: int, span: int, flags: int) -> None:
+        """The latest span it was counted in."""
+
+    def recorded(self, value: float, trace: int, span: int, flags: int) -> None:
+        """A histogram got one value; ``trace`` is 0 without a span."""
+
+
+@dataclass(eq=False, slots=True)
+class Period:
+    """Something that lasts or lasted in a job process, as its worker sees it.
+
+    One object per period, the same at every look, so that whoever prices it can remember by it how
+    much it has priced. Times are ``time.monotonic()``, which all processes of a host share.
+
+    Args:
+        kind: What it is.
+        attributes: What pricing needs to know.
+        began: When.
+        amount: What it came to so far, where time alone does not say it.
+        ended: When; ``None`` while it lasts. Of a process that died: when that was noticed.
+    """
+
+    kind: str
+    attributes: dict[str, str]
+    began: float
+    amount: float = 0.0
+    ended: float | None = None
+
+    def seconds(self, now: float) -> float:
+        """How long it has lasted at ``now``."""
+        return max(0.0, (now if self.ended is None else self.ended) - self.began)
+
+
+class BlockReader:
+    """Reads one job's block.
+
+    Args:
+        descriptor: Of the job's file; closed here, whatever happens.
+        resolve: Finds the worker's series by its name in the block, or ``None``.
+        dropped: Told of every piece that cannot be what a job wrote, once each.
+
+    Raises:
+        Foreign: If it is no sealed file of the right size that begins as a block does.
+        OSError: If it cannot be mapped.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        resolve: Callable[[bytes], Target | None],
+        dropped: Callable[[], None],
+    ) -> None:
+        try:
+            self._map = mapped(descriptor, layout.SIZE)
+            self.identity = identity(descriptor)
+        finally:
+            os.close(descriptor)
+        self._words = memoryview(self._map).cast("Q")
+        self._values = memoryview(self._map).cast("d")
+        self._resolve = resolve
+        self._dropped = dropped
+        self._targets: list[Target | None] = []
+        self._exemplars: list[int] = []  # where each counter's stands, or 0
+        self._checks: list[int] = []  # the last word of each exemplar seen
+        self._last: list[float] = []
+        self._doubtful: set[int] = set()  # named, but the name is not (yet) right
+        self._wrong: set[int] = set()  # holds what no job writes; told once
+        self._ring = self._words[layout.RING_READ]
+        self._periods: dict[int, Period] = {}
+        if self._words[0] != layout.MAGIC:
+            self.close()
+            raise Foreign("another version")
+        self._unfinished = self._words[layout.TAKEN] != 0  # another reader counted a part
+        self._words[layout.TAKEN] = 1
+
+    def read(self, *, last: bool = False) -> None:
+        """Hand on what was counted since the last time.
+
+        Args:
+            last: The process is gone: what is not right now never will be.
+        """
+        if last or self._doubtful or self._words[layout.SERIES_MADE] != len(self._targets):
+            self._learn(last)
+        now = self._values[layout.VALUES : layout.VALUES + len(self._targets)].tolist()
+        if now != self._last:
+            for number, (value, before) in enumerate(zip(now, self._last, strict=True)):
+                if value != before:
+                    self._changed(number, value, value - before)
+        self._read_ring(last)
+
+    def standing(self) -> Iterator[tuple[Target, float]]:
+        """The up-down counters of this job that are not at zero."""
+        for target, value in zip(self._targets, self._last, strict=True):
+            if target is not None and target.kind is Kind.UPDOWN and value:
+                yield target, value
+
+    def periods(self, died: float | None = None) -> list[Period]:
+        """What lasts, and what ended since the last call.
+
+        Args:
+            died: When the process was found dead: what was open ends with it.
+        """
+        made = min(self._words[layout.PERIODS_MADE], layout.PERIODS)
+        found = [p for n in range(made) if (p := self._period(n)) is not None]
+        if died is not None:
+            for number, period in self._periods.items():
+                period.ended = max(died, period.began)
+                self._words[layout.PERIODS_AT + number * layout.PERIOD] = 0
+            self._periods.clear()
+        return found
+
+    def close(self) -> None:
+        """Let go of the memory; whoever reads this block next goes on where this one stopped."""
+        for number, value in enumerate(self._last):
+            target = self._targets[number]
+            if target is not None and target.kind is Kind.COUNTER:  # what stands is taken back
+                self._values[layout.COUNTED + number] = value
+        self._words.release()
+        self._values.release()
+        self._map.close()
+
+    # Inside
+
+    def _learn(self, last: bool) -> None:
+        """Find the series that are new; ``last``: whatever the header says of their number."""
+        made = layout.SERIES if last else min(self._words[layout.SERIES_MADE], layout.SERIES)
+        for number in range(len(self._targets), made):
+            self._targets.append(None)
+            self._exemplars.append(0)
+            self._checks.append(0)
+            before = self._values[layout.COUNTED + number] if self._unfinished else 0.0
+            self._last.append(before)
+            self._doubtful.add(number)
+        for number in sorted(self._doubtful):
+            label = self._words[layout.LABELS + number]
+            name = self._name(label)
+            if name is not None:
+                self._doubtful.discard(number)
+                self._known(number, label & 0xFFFF, name)
+            elif last:
+                self._doubtful.discard(number)
+                if label or self._values[layout.VALUES + number]:
+                    self._complain(number)
+
+    def _known(self, number: int, place: int, name: bytes) -> None:
+        target = self._targets[number] = self._resolve(name)
+        if target is None:
+            self._complain(number)
+        elif target.kind is Kind.COUNTER and place >= layout.ARENA + 4:
+            self._exemplars[number] = place - 4
+
+    def _name(self, label: int) -> bytes | None:
+        place, length = label & 0xFFFF, label >> 16 & 0xFFFF
+        end = place * 8 + length
+        if not 0 < length <= _NAME_MOST or place < layout.ARENA or end > layout.COUNTED * 8:
+            return None
+        name = self._map[place * 8 : end]
+        return name if zlib.crc32(name) == label >> 32 else None
+
+    def _changed(self, number: int, value: float, delta: float) -> None:
+        target = self._targets[number]
+        if target is None:
+            return
+        if not math.isfinite(value) or (delta < 0 and target.kind is not Kind.UPDOWN):
+            self._complain(number)  # and wait: the job's next count writes the right sum
+            return
+        self._last[number] = value
+        target.added(delta)
+        at = self._exemplars[number]
+        if at:
+            high, low, span, check = self._words[at : at + 4]
+            if check != self._checks[number]:
+                self._checks[number] = check
+                said = check ^ high ^ low ^ span
+                if said in (layout.SAMPLED, layout.UNSAMPLED):
+                    target.seen(high << 64 | low, span, int(said == layout.SAMPLED))
+
+    def _read_ring(self, last: bool) -> None:
+        first = at = self._ring
+        while at < first + layout.RING:
+            place = layout.RING_AT + at % layout.RING * layout.ENTRY
+            bits, high, low, span, check = self._words[place : place + layout.ENTRY]
+            if not check:
+                break
+            decoded = check ^ bits ^ high ^ low ^ span
+            number = (decoded ^ layout.SAMPLED) & 0xFF
+            written = (decoded ^ layout.entry_key(number)) >> 8
+            if written == at:
+                if number >= len(self._targets) or number in self._doubtful:
+                    self._learn(last)
+                    if not last and (number >= len(self._targets) or number in self._doubtful):
+                        break  # its name is not to be seen yet
+                self._recorded(number, self._values[place], high << 64 | low, span)
+            elif not last:
+                break  # not written yet, or not all of it to be seen
+            elif written != at - layout.RING:
+                self._dropped()  # neither of this round nor left from the one before
+            at += 1
+        if at != first:
+            self._words[layout.RING_READ] = self._ring = at
+
+    def _recorded(self, number: int, value: float, trace: int, span: int) -> None:
+        target = self._targets[number] if number < len(self._targets) else None
+        if target is None or target.kind is not Kind.HISTOGRAM or not 0 <= value < math.inf:
+            self._dropped()
+        else:
+            target.recorded(value, trace, span, 1)
+
+    def _period(self, number: int) -> Period | None:
+        at = layout.PERIODS_AT + number * layout.PERIOD
+        period = self._periods.get(number)
+        if period is None:
+            label = self._words[at + layout.LABEL]
+            name = self._name(label ^ self._words[at + layout.BEGAN]) if label else None
+            parsed = wire.parse_pairs(name) if name else None
+            began = self._values[at + layout.BEGAN]
+            if parsed is None or not 0 < began < math.inf:
+                return None
+            period = self._periods[number] = Period(*parsed, began)
+        period.amount = max(period.amount, self._checked(at, layout.AMOUNT))
+        ended = self._checked(at, layout.ENDED)
+        if ended:
+            period.ended = max(ended, period.began)
+            del self._periods[number]
+            self._words[at + layout.LABEL] = 0  # the job may use the place again
+        return period
+
+    def _checked(self, at: int, what: int) -> float:
+        """A number of a period; 0 until it is whole."""
+        words = self._words
+        if words[at + what] ^ words[at + layout.LABEL] != words[at + what + 1]:
+            return 0.0
+        value = self._values[at + what]
+        return value if 0 <= value < math.inf else 0.0
+
+    def _complain(self, number: int) -> None:
+        if number not in self._wrong:
+            self._wrong.add(number)
+            self._dropped()
+
+
+def identity(descriptor: int) -> tuple[int, int]:
+    """Which file it is."""
+    about = os.fstat(descriptor)
+    return about.st_dev, about.st_ino
+
+
+def mapped(descriptor: int, size: int) -> mmap.mmap:
+    """The memory of a sealed file of this size.
+
+    Raises:
+        Foreign: If it is none.
+        OSError: If it cannot be mapped.
+    """
+    import fcntl
+
+    try:
+        seals = fcntl.fcntl(descriptor, layout.F_GET_SEALS)
+    except OSError as error:
+        raise Foreign("no file that can be sealed") from error
+    # What could shrink under the mapping would end this process with SIGBUS.
+    if seals & _SEALS != _SEALS or os.fstat(descriptor).st_size != size:
+        raise Foreign("not sealed, or of another size")
+    return mmap.mmap(descriptor, size)

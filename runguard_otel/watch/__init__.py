@@ -1,0 +1,1 @@
+"""The server's view: loops of agents in any language, as the LiveKit server sees them."""

@@ -1,0 +1,71 @@
+"""What the forkserver imports for every job process: all that we need, and nothing but imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from runguard_otel import instrumentor
+from runguard_otel.adapters.livekit.facts.job import preload
+
+pytestmark = pytest.mark.livekit
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_nothing_of_ours_is_left_to_import_in_a_job_process() -> None:
+    """Fails if ``load`` forgets a module that ``instrument()`` needs."""
+    left = run(
+        "import sys, runguard_otel.preload\n"
+        "before = set(sys.modules)\n"
+        "import runguard_otel\n"
+        "assert runguard_otel.instrument().active\n"
+        "print(sorted(m for m in set(sys.modules) - before if m.startswith('runguard_otel')))"
+    )
+    assert left == "[]"
+
+
+def test_preloading_opens_starts_and_patches_nothing() -> None:
+    code = (
+        "import os, sys, threading, livekit.agents, livekit.agents.ipc.job_proc_lazy_main\n"
+        "from livekit import rtc\n"
+        "state = lambda: (threading.active_count(), len(os.listdir('/proc/self/fd')),"
+        " rtc.Room.connect, os.listdir('/proc/self/task').__len__())\n"
+        "before = state()\n"
+        "import runguard_otel.preload\n"
+        "from opentelemetry import metrics, trace\n"
+        "print(before == state(), type(trace.get_tracer_provider()).__name__,"
+        " 'grpc' in sys.modules)"
+    )
+    assert run(code) == "True ProxyTracerProvider False"
+
+
+def test_a_package_that_cannot_be_imported_leaves_the_forkserver_alone() -> None:
+    """Multiprocessing catches only ``ImportError``: any other one would end the forkserver."""
+    code = (
+        "import sys, runguard_otel.instrumentor as i\n"
+        "def load(): raise RuntimeError('broken')\n"
+        "i.load = load\n"
+        "import runguard_otel.preload\n"
+        "print('up')"
+    )
+    assert run(code) == "up"
+
+
+def test_a_server_that_cannot_preload_is_left_as_it_is() -> None:
+    class Server:
+        pass
+
+    server = Server()
+    preload(server, "runguard_otel.preload")
+    assert vars(server) == {}
+    server._preload_modules = ["mine"]  # type: ignore[attr-defined]
+    for _ in range(2):
+        preload(server, "runguard_otel.preload")
+    assert server._preload_modules == ["mine", "runguard_otel.preload"]  # type: ignore[attr-defined]
+    assert callable(instrumentor.load)

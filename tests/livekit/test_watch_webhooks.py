@@ -1,0 +1,231 @@
+"""Webhooks that LiveKit signed are heard; whatever else comes is refused, counted and cheap."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import datetime
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from google.protobuf.json_format import Parse
+from livekit import api
+from livekit.protocol.webhook import WebhookEvent
+
+from runguard_otel.core.guards.presence import Role
+from runguard_otel.watch import seen as words
+from runguard_otel.watch.seen import Seen, seen
+from runguard_otel.watch.server import Credentials
+from runguard_otel.watch.webhooks import (
+    MOST_BYTES,
+    MOST_CONNECTIONS,
+    Refused,
+    Verifier,
+    WebhookServer,
+)
+
+pytestmark = pytest.mark.livekit
+
+KEY, SECRET = "devkey", "a secret that is long enough for HS256"
+RECORDED = (Path(__file__).parents[1] / "kit" / "webhooks.jsonl").read_text().splitlines()
+JOINED = next(line for line in RECORDED if "participant_joined" in line)
+
+
+def signed(body: str, secret: str = SECRET, key: str = KEY, seconds: int = 300) -> str:
+    """As the LiveKit server signs a webhook."""
+    digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+    token = api.AccessToken(key, secret).with_sha256(digest)
+    return token.with_ttl(datetime.timedelta(seconds=seconds)).to_jwt()
+
+
+class Heard:
+    """A server, what it heard and what it counted."""
+
+    def __init__(self) -> None:
+        self.events: list[Seen] = []
+        self.counts: Counter[str] = Counter()
+        self.lost = 0
+        self.status: dict[str, Any] = {"ready": True}
+        self.server = WebhookServer(
+            Verifier(Credentials("http://127.0.0.1:1", KEY, SECRET)),
+            self.events.append,
+            lambda what: self.counts.update([what]),
+            lambda: self.status,
+            self._lose,
+        )
+
+    def _lose(self, number: int) -> None:
+        self.lost += number
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}/webhook"
+
+
+@pytest.fixture
+async def heard() -> AsyncIterator[Heard]:
+    made = Heard()
+    await made.server.start("127.0.0.1", 0)
+    yield made
+    await made.server.stop()
+
+
+async def post(heard: Heard, body: str, token: str) -> int:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(heard.url, data=body, headers={"Authorization": token}) as answer,
+    ):
+        return answer.status
+
+
+@pytest.mark.parametrize("body", RECORDED)
+def test_a_webhook_is_read_as_livekits_own_receiver_reads_it(body: str) -> None:
+    """Fails if a field is called or written otherwise than protobuf does."""
+    receiver = api.WebhookReceiver(api.TokenVerifier(KEY, SECRET))
+    event = receiver.receive(body, signed(body))
+    ours = Verifier(Credentials("", KEY, SECRET)).read(body.encode(), signed(body))
+    assert event == Parse(body, WebhookEvent(), ignore_unknown_fields=True)
+    assert ours is not None
+    assert (ours.kind, ours.room, ours.room_sid, ours.id) == (
+        event.event, event.room.name, event.room.sid, event.id,
+    )  # fmt: skip
+    assert ours.created == words.opened(event.room)
+    if event.HasField("participant"):
+        assert ours.member == words.member(event.participant)
+    else:
+        assert ours.member is None
+    if event.event == "track_published":
+        assert (ours.track, ours.at) == (event.track.sid, event.track.version.unix_micro / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("participant", "role", "name"),
+    [
+        ({}, Role.CALLER, None),
+        ({"kind": "SIP"}, Role.CALLER, None),
+        ({"kind": 3}, Role.CALLER, None),
+        ({"kind": "AGENT"}, Role.AGENT, None),
+        ({"kind": 4, "attributes": {"lk.agent.name": ""}}, Role.AGENT, ""),
+        ({"kind": "AGENT", "attributes": {"lk.publish_on_behalf": "x"}}, Role.OTHER, None),
+        ({"kind": "EGRESS"}, Role.OTHER, None),
+        ({"permission": {"recorder": True}}, Role.OTHER, None),
+        ({"kind": "NEWER"}, Role.CALLER, None),
+    ],
+)
+def test_who_is_what(participant: dict[str, Any], role: Role, name: str | None) -> None:
+    data = {"sid": "PA_1", "identity": "x", "joinedAtMs": "1795917384857", **participant}
+    event = seen(json.dumps({"event": "participant_joined", "room": {"sid": "RM"},
+                             "participant": data}))  # fmt: skip
+    assert event is not None and event.member is not None
+    assert (event.member.role, event.member.agent) == (role, name)
+    assert event.member.joined == 1795917384.857
+
+
+async def test_an_event_is_heard_once_and_its_repetition_is_counted(heard: Heard) -> None:
+    dropped = json.dumps({**json.loads(JOINED), "id": "EV_x", "numDropped": 3})
+    for body in (JOINED, JOINED, dropped):
+        assert await post(heard, body, signed(body)) == 200
+    assert heard.counts == {"accepted": 2, "repeated": 1}
+    assert heard.lost == 3
+    assert heard.events[0].kind == "participant_joined"
+
+
+def forged() -> dict[str, tuple[str, str]]:
+    """A body and what it is said to be signed with, by name."""
+    unhashed = api.AccessToken(KEY, SECRET)
+    none = base64.b64encode(b'{"alg":"none"}').decode().rstrip("=")
+    return {
+        "no signature": (JOINED, ""),
+        "no token": (JOINED, "Bearer x.y.z"),
+        "another secret": (JOINED, signed(JOINED, "another secret, and long enough, too")),
+        "another key": (JOINED, signed(JOINED, key="other")),
+        "another body": (JOINED.replace("caller", "mallory"), signed(JOINED)),
+        "no hash": (JOINED, unhashed.to_jwt()),
+        "a hash that is none": (JOINED, unhashed.with_sha256("é").to_jwt()),
+        "no algorithm": (JOINED, f"{none}.e30."),
+    }
+
+
+NONSENSE = [
+    "", "[]", "{}", "x", '{"event":1}', "[" * 50_000, '{"event":"x","room":1}',
+    '{"event":"x","room":{"sid":"a"},"createdAt":"nan"}',
+    '{"event":"x","room":{"sid":"a"},"participant":{"sid":"b","joinedAt":{}}}',
+]  # fmt: skip
+REFUSED = {
+    **{name: (*pair, "forged", 401) for name, pair in forged().items()},
+    "an old one": (JOINED, signed(JOINED, seconds=-3600), "stale", 401),
+    **{f"nonsense {n}": (b, signed(b), "malformed", 400) for n, b in enumerate(NONSENSE)},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_the_server_did_not_sign_is_refused_and_counted(
+    heard: Heard, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    body, token, what, status = REFUSED[name]
+    assert await post(heard, body, token) == status
+    assert heard.counts == {what: 1}
+    assert heard.events == []
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == [], "no traceback"
+
+
+async def test_ten_megabytes_are_not_read(heard: Heard) -> None:
+    body = "x" * 10_000_000
+    with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+        assert await post(heard, body, signed("x")) == 413
+
+    async def parts() -> AsyncIterator[bytes]:  # no Content-Length says how much there is
+        while True:
+            yield b"x" * MOST_BYTES
+
+    async with aiohttp.ClientSession() as client:
+        with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+            async with client.post(heard.url, data=parts()) as answer:
+                assert answer.status == 413
+    assert heard.counts == {"oversized": 2}
+    assert await post(heard, JOINED, signed(JOINED)) == 200
+
+
+async def test_a_thousand_idle_connections_do_not_keep_the_server_out(
+    heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fails if their number has no bound, or if those who say nothing may stay."""
+    port, idle = heard.server.port, []
+    for _ in range(1000):
+        with contextlib.suppress(OSError):
+            idle.append((await asyncio.open_connection("127.0.0.1", port))[1])
+    while heard.counts["busy"] < 1000:
+        await asyncio.sleep(0.05)
+    assert await post(heard, JOINED, signed(JOINED)) == 200
+    assert heard.counts == {"busy": 1000, "accepted": 1}
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+    assert len(idle) > MOST_CONNECTIONS
+    for writer in idle:
+        writer.close()
+
+
+async def test_health_and_a_standby(heard: Heard) -> None:
+    async with aiohttp.ClientSession() as client:
+
+        async def get(path: str) -> int:
+            async with client.get(f"http://127.0.0.1:{heard.server.port}{path}") as answer:
+                return answer.status
+
+        assert [await get(p) for p in ("/healthz", "/readyz", "/else")] == [200, 200, 404]
+        heard.status = {"ready": False, "active": False}
+        assert [await get(p) for p in ("/healthz", "/readyz")] == [200, 503]
+    assert await post(heard, JOINED, signed(JOINED)) == 503, "LiveKit will send it again"
+    assert heard.events == []
+
+
+def test_a_verifier_says_why() -> None:
+    with pytest.raises(Refused, match="forged"):
+        Verifier(Credentials("", KEY, SECRET)).read(b"{}", "")
