@@ -23,6 +23,7 @@ from runguard_otel.telemetry.hub.aggregator import Account, Aggregator
 from runguard_otel.telemetry.hub.block import Block
 from runguard_otel.telemetry.hub.client import HubSink
 from runguard_otel.telemetry.hub.server import Hub
+from tests.kit.process_state import nothing_opened
 from tests.kit.sinks import Job, ListSink, eventually
 
 pytestmark = pytest.mark.chain
@@ -58,9 +59,8 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_the_client_opens_nothing_before_the_first_measurement(hub: Hub, jobs: Jobs) -> None:
-    before = len(os.listdir("/proc/self/fd")), threading.active_count()
-    jobs(hub.address)
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    with nothing_opened():
+        jobs(hub.address)
 
 
 def test_a_measurement_arrives_with_its_job(hub: Hub, sink: ListSink, jobs: Jobs) -> None:

@@ -19,6 +19,7 @@ from runguard_otel.adapters import livekit as adapter
 from runguard_otel.adapters.livekit.process.bring_up import BringUp
 from runguard_otel.adapters.patching import Patch, PatchSet
 from runguard_otel.instrumentor import instrument_process
+from tests.kit.process_state import nothing_opened
 
 pytestmark = pytest.mark.host_contract
 
@@ -197,13 +198,8 @@ def test_every_bad_argument_is_named_with_what_to_pass_instead(mistake: _Mistake
 
 def test_nothing_is_opened_by_instrumenting() -> None:
     """No thread and no socket: it also runs in the fork server and in idle job processes."""
-    import os
-    import threading
-
-    threads, files = set(threading.enumerate()), set(os.listdir("/proc/self/fd"))
-    runguard_otel.instrument()
-    assert set(threading.enumerate()) == threads
-    assert set(os.listdir("/proc/self/fd")) == files
+    with nothing_opened():
+        runguard_otel.instrument()
 
 
 def test_no_global_provider_is_registered() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 
 import pytest
 from opentelemetry import metrics, trace
@@ -14,17 +13,18 @@ from runguard_otel.settings import Settings
 from runguard_otel.telemetry import export
 from runguard_otel.telemetry.build import Telemetry, build
 from runguard_otel.telemetry.sink import NullSink
+from tests.kit.process_state import nothing_opened
 from tests.kit.recording import SUBJECT, Bench
 
 pytestmark = pytest.mark.unit
 
 
 def test_nothing_is_registered_globally_and_nothing_opens_before_the_first_measurement() -> None:
-    before = (metrics.get_meter_provider(), trace.get_tracer_provider(), threading.active_count())
-    telemetry = Telemetry(Settings.load())
-    assert threading.active_count() == before[2]
+    before = metrics.get_meter_provider(), trace.get_tracer_provider()
+    with nothing_opened():
+        telemetry = Telemetry(Settings.load())
     telemetry.recorder.event("room_reconnect", Outcome.ALLOWED, SUBJECT)
-    assert (metrics.get_meter_provider(), trace.get_tracer_provider()) == before[:2]
+    assert (metrics.get_meter_provider(), trace.get_tracer_provider()) == before
 
 
 def test_sdk_disabled_exports_nothing_and_still_counts_for_people(
