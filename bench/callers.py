@@ -10,12 +10,21 @@ that says its farewell does not serve.
 ``CALLERS_RUNS`` (10) is how often each line runs on each side, ``CALLERS_AT_ONCE`` (3) how many
 rooms there are; with ``CALLERS_ONLY=killed`` only the lines run whose name has that in it. With
 ``--soak`` agents that are removed or killed meet callers of both kinds.
+
+The whole takes more than an hour. What is done is kept, a JSON line per run, in ``CALLERS_KEEP``
+(``artifacts/callers.jsonl``) until all of it is, and a bench that ended early goes on from there:
+LiveKit's native part ends its process where the machine is too slow for it. Remove the file to
+begin anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
+import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -39,6 +48,7 @@ from tests.kit.livekit_server import WHY_NOT
 RUNS = int(os.environ.get("CALLERS_RUNS", "10"))
 AT_ONCE = int(os.environ.get("CALLERS_AT_ONCE", "3"))
 ONLY = os.environ.get("CALLERS_ONLY", "")
+KEEP = Path(os.environ.get("CALLERS_KEEP", "artifacts/callers.jsonl"))
 DELAYS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0)
 EXITS = (0.0, 6.0, -1.0)
 RUN_SECONDS = 240.0
@@ -121,40 +131,68 @@ def run(soak: bool = False) -> list[Result]:
         return []
     warnings.filterwarnings("ignore", module="jwt")
     lines = [row for row in rows(soak) if ONLY in row.name]
-    seen: Seen = defaultdict(list)
+    seen = _kept()
     asyncio.run(_all(lines, seen))
     _print(lines, seen)
+    KEEP.unlink(missing_ok=True)
     return [result for row in lines for result in _results(row, seen)]
 
 
+def _kept() -> Seen:
+    """What a bench before this one had done."""
+    seen: Seen = defaultdict(list)
+    with contextlib.suppress(FileNotFoundError):
+        for line in KEEP.read_text().splitlines():
+            name, on, outcome = json.loads(line)
+            seen[name, on].append(Outcome(**outcome))
+    return seen
+
+
 class Progress:
-    """Says how far it is, and for how long it will take.
+    """Keeps what is done, says how far it is, and for how long it will take.
 
     Args:
-        total: How many runs there are.
+        total: How many runs are to do.
+        seen: Where their outcomes go.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, seen: Seen) -> None:
         self._total, self._done, self._began = total, 0, time.monotonic()
-        print(f"  {total} runs, {AT_ONCE} rooms at a time", flush=True)
+        self._seen = seen
+        KEEP.parent.mkdir(parents=True, exist_ok=True)
+        before = sum(map(len, seen.values()))
+        print(f"  {total} runs, {AT_ONCE} rooms at a time, {before} kept in {KEEP}", flush=True)
 
-    def done(self, row: Row, seen: Seen) -> None:
+    def done(self, row: Row, on: bool, outcome: Outcome) -> None:
         """One run more."""
         self._done += 1
-        off, on = seen[row.name, False], seen[row.name, True]
-        if len(off) < RUNS or len(on) < RUNS:
+        seen = self._seen
+        seen[row.name, on].append(outcome)
+        with KEEP.open("a") as file:
+            print(json.dumps((row.name, on, dataclasses.asdict(outcome))), file=file)
+        if any(_left(row, side, seen) for side in (False, True)):
             return
         spent = time.monotonic() - self._began
         left = spent / self._done * (self._total - self._done) / 60
         where = f"{self._done}/{self._total}, {left:.0f} min to go, load {os.getloadavg()[0]:.1f}"
-        print(f"  [{where}] {_verdict(row, seen)} {row.name}: {_figure(off)} -> {_figure(on)}")
+        figures = " -> ".join(_figure(seen[row.name, side]) for side in (False, True))
+        print(f"  [{where}] {_verdict(row, seen)} {row.name}: {figures}")
         for broken in _broken(row, seen):
             print(f"      {broken}")
         sys.stdout.flush()
 
 
+def _left(row: Row, on: bool, seen: Seen) -> int:
+    return max(0, RUNS - len(seen[row.name, on]))
+
+
 async def _all(lines: list[Row], seen: Seen) -> None:
-    progress = Progress(2 * RUNS * len(lines))
+    total = sum(_left(row, on, seen) for row in lines for on in (False, True))
+    progress = Progress(total, seen)
+    mine = asyncio.current_task()
+    assert mine is not None
+    # else the workers stay behind when LiveKit's native part ends this process
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, mine.cancel)
     with tempfile.TemporaryDirectory(prefix="callers-") as name:
         folder = Path(name)
         for per in ("room", "publisher"):
@@ -181,24 +219,30 @@ async def _run(lines: list[Row], sides: dict[bool, Side], seen: Seen, progress: 
                 outcome = await asyncio.wait_for(row.scenario(sides[on]), RUN_SECONDS)
             except Exception as failure:  # noqa: BLE001  # the table says so
                 outcome = Outcome(broken=repr(failure))
-        seen[row.name, on].append(outcome)
-        progress.done(row, seen)
+        progress.done(row, on, outcome)
 
-    await asyncio.gather(*(one(row, on) for row in lines for _ in range(RUNS) for on in sides))
+    def turns(row: Row) -> Iterator[bool]:
+        left = {on: _left(row, on, seen) for on in sides}
+        for n in range(RUNS):
+            yield from (on for on in sides if n < left[on])
+
+    await asyncio.gather(*(one(row, on) for row in lines for on in turns(row)))
 
 
 async def _kill_workers(folder: Path, lines: list[Row], seen: Seen, progress: Progress) -> None:
     """Both sides in turns: a room of each delay in each worker that dies."""
     delays = [delay for delay in DELAYS if _dead_worker(delay) in {row.name for row in lines}]
+    left = {on: max(_left(row, on, seen) for row in lines) for on in (False, True)}
     for n, on in product(range(RUNS), (False, True)):
+        if n >= left[on]:
+            continue
         async with side(folder / f"dead-{n}-{on}", "module" if on else "no", workers=0) as here:
             try:
                 outcomes = await callers.worker_killed(here, delays, microphone=n % 2 == 0)
             except Exception as failure:  # noqa: BLE001  # the table says so
                 outcomes = [Outcome(broken=repr(failure)) for _ in delays]
         for row, outcome in zip(lines, outcomes, strict=True):
-            seen[row.name, on].append(outcome)
-            progress.done(row, seen)
+            progress.done(row, on, outcome)
 
 
 def _stock(row: Row, seen: Seen) -> float:
