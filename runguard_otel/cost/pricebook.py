@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from runguard_otel.cost.price import OURS, Price, PriceBookError
 from runguard_otel.cost.pricefile import BUILT_IN, read
 
-__all__ = ["Model", "PriceBook"]
+__all__ = ["MULTI", "Model", "PriceBook"]
+
+MULTI: Final = ":multi"
+"""Ends the name of a recogniser that listens to several languages at once, as LiveKit Inference
+writes it. It counts only where a row has the name with it; a row without is for all languages."""
 
 
 class Model(NamedTuple):
@@ -102,7 +106,21 @@ class PriceBook:
     def _model(self, component: str, provider: str, model: str, plan: str) -> Model:
         whose, which = self.provider(provider), model.strip().lower()
         row = self._search(component, whose, which, plan)
+        if which.endswith(MULTI) and (row is None or row.origin == OURS):
+            base = which.removesuffix(MULTI)
+            of_all = self._search(component, whose, base, plan)
+            # a row of the user's for the model as such wins over ours for several languages
+            if not self._by_language(component, whose, which) or (
+                of_all is not None and of_all.origin != OURS
+            ):
+                row, which = of_all, base
         return Model(row, whose or "unknown", which or "unknown")
+
+    def _by_language(self, component: str, provider: str, model: str) -> bool:
+        return any(
+            (its, whose, pattern) == (component, provider, model)
+            for its, whose, _, pattern in self._known
+        )
 
     def _search(self, component: str, provider: str, model: str, plan: str) -> Price | None:
         best: tuple[tuple[bool, bool, bool, int], Price] | None = None

@@ -29,7 +29,9 @@ from runguard_otel.testing.models import (
 )
 from tests.kit.recorder import MemoryRecorder
 
-IN, OUT, CHAR, SECOND, MINUTE = map(Decimal, ("0.003", "0.011", "0.0007", "0.05", "0.13"))
+IN, OUT, CHAR, SECOND, MULTI, MINUTE = map(
+    Decimal, ("0.003", "0.011", "0.0007", "0.05", "0.07", "0.13")
+)
 """Odd prices per single unit, so that no two mistakes cancel out."""
 
 
@@ -43,6 +45,7 @@ BOOK = PriceBook(
         _price("tts", "scripted-tts", characters=CHAR),
         _price("stt", "scripted-batch", audio_seconds=SECOND),
         _price("stt", "scripted-stt", audio_seconds=SECOND),
+        _price("stt", "scripted-stt:multi", audio_seconds=MULTI),
         Price(
             "transport",
             "livekit-cloud",

@@ -233,3 +233,22 @@ def test_which_recognisers_hear_nothing_after_a_flush() -> None:
     kind = type("STT", (ScriptedSTT,), {"__module__": "livekit.plugins.nvidia.stt"})
     assert facts.flush_ends(kind()) and not facts.flush_ends(ScriptedSTT())
     assert recognisers.flush_ends("nvidia") and not recognisers.flush_ends("deepgram", "unheard-of")
+
+
+@pytest.mark.parametrize(
+    ("model", "language", "billed"),
+    [
+        ("deepgram/nova-3:multi", None, "deepgram/nova-3:multi"),
+        ("deepgram/nova-3", "multi", "deepgram/nova-3:multi"),
+        ("deepgram/nova-3:en", None, "deepgram/nova-3"),
+        ("deepgram/nova-3", None, "deepgram/nova-3"),
+    ],
+)
+async def test_inference_takes_several_languages_off_the_name_and_we_do_not(
+    model: str, language: str | None, billed: str
+) -> None:
+    inference = pytest.importorskip("livekit.agents.inference", reason="since 1.2")
+    more = {"language": language} if language else {}
+    ears = inference.STT(model, api_key="key", api_secret="secret", **more)
+    assert facts.billed_as(ears) == billed
+    assert facts.billed_as(stt.FallbackAdapter([ears]), "deepgram/nova-3") == billed

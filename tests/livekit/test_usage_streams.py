@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from runguard_otel.testing.models import (
 from tests.kit.usage_desk import (
     IN,
     MINUTE,
+    MULTI,
     OUT,
     SECOND,
     Desk,
@@ -58,10 +60,14 @@ def heard_by(ears: ScriptedSTT) -> Decimal:
 
 
 @pytest.mark.parametrize("behind_adapter", [False, True])
+@pytest.mark.parametrize(("language", "price"), [("en", SECOND), ("multi", MULTI)])
 async def test_a_stream_is_billed_by_the_audio_pushed_and_not_again_by_its_report(
-    desk: Desk, behind_adapter: bool
+    desk: Desk, behind_adapter: bool, language: str, price: Decimal
 ) -> None:
     ears, voice_detector = ScriptedSTT(), ScriptedVAD()
+    vars(ears)["_opts"] = SimpleNamespace(
+        language=language
+    )  # as Deepgram's and Inference's keep it
     session = session_of(
         ScriptedLLM(),
         vad=voice_detector,
@@ -79,10 +85,10 @@ async def test_a_stream_is_billed_by_the_audio_pushed_and_not_again_by_its_repor
         ears.send(stt.SpeechEvent(type=kind, request_id="x", recognition_usage=heard))
         await until(lambda: desk.reports() == 1)
     # Closing, the session pushes some silence to get the last words out: billed like the rest.
-    await until(lambda: round(desk.meter.session_cost().stt, 6) == heard_by(ears) * SECOND)
+    await until(lambda: round(desk.meter.session_cost().stt, 6) == heard_by(ears) * price)
     assert desk.reports() == 1, "the report arrived, and was not billed again"
     assert heard_by(ears) >= 3
-    assert round(desk.meter.session_cost().stt, 6) == heard_by(ears) * SECOND
+    assert round(desk.meter.session_cost().stt, 6) == heard_by(ears) * price
     assert not desk.meter.session_cost().unpriced
 
 

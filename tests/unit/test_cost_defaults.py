@@ -8,48 +8,27 @@ from pathlib import Path
 import pytest
 
 from runguard_otel.adapters.livekit.facts.recognisers import RECOGNISERS
+from runguard_otel.cost.defaults import Default, defaults
 from runguard_otel.cost.pricebook import PriceBook
 
 pytestmark = pytest.mark.unit
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cost.md"
-DEFAULTS = [
-    ("stt", "Deepgram", "nova-3"),
-    ("stt", "Deepgram", "flux-general-en"),
-    ("tts", "Deepgram", "aura-2-andromeda-en"),
-    ("tts", "Deepgram", "flux-alexis-en"),
-    ("stt", "AssemblyAI", "universal-3-6-pro"),
-    ("tts", "AssemblyAI", "assemblyai-tts-1"),
-    ("stt", "Google Cloud Platform", "latest_long"),
-    ("llm", "Gemini", "gemini-3.8-flash"),
-    ("llm", "Gemini", "gemini-2.5-flash-native-audio-preview-12-2025"),
-    ("tts", "Google Cloud Platform", "gemini-2.5-flash-tts"),
-    ("tts", "Gemini", "gemini-3.1-flash-tts-preview"),
-    ("stt", "api.openai.com", "gpt-4o-mini-transcribe"),
-    ("llm", "api.openai.com", "gpt-4.1"),
-    ("llm", "api.openai.com", "gpt-realtime"),
-    ("tts", "api.openai.com", "gpt-4o-mini-tts"),
-    ("llm", "api.anthropic.com", "claude-sonnet-4-6"),
-    ("stt", "ElevenLabs", "scribe_v1"),
-    ("tts", "ElevenLabs", "eleven_turbo_v2_5"),
-    ("stt", "Cartesia", "ink-2"),
-    ("tts", "Cartesia", "sonic-3"),
-    ("stt", "xai", "unknown"),
-    ("llm", "xai", "grok-4-1-fast-non-reasoning"),
-]
-"""Component, and provider and model as telemetry names them; plugins 1.8.9."""
+DEFAULTS = defaults().rows
 
 
-@pytest.mark.parametrize(("component", "provider", "model"), DEFAULTS)
-def test_a_default_has_a_price_or_a_reason(component: str, provider: str, model: str) -> None:
-    row = PriceBook.load().find(component, provider, model)
-    listed = f"`{model}` |" in PAGE.read_text(encoding="utf-8")
-    assert (row is not None) is not listed, "priced, or on docs/cost.md, and not both"
+@pytest.mark.parametrize("default", DEFAULTS, ids=lambda row: f"{row.plugin}.{row.name}")
+def test_a_default_has_a_price_or_a_reason(default: Default) -> None:
+    row = PriceBook.load().find(default.component, default.provider, default.model)
+    assert (row is not None) is not bool(default.unpriced), "priced, or why not, and not both"
+    line = f"| {default.plugin} `{default.name}` | `{default.model}` | {default.unpriced} |"
+    assert (line in PAGE.read_text(encoding="utf-8")) is bool(default.unpriced)
 
 
 def test_the_recognisers_that_were_run_have_these_defaults() -> None:
     """Fails if a plugin's default changes: the laboratory writes what it found."""
-    ours = {(provider, model) for part, provider, model in DEFAULTS if part == "stt"}
+    ours = {(row.provider, row.model) for row in DEFAULTS if row.component == "stt"}
+    ours -= {("google", "gemini-3.5-transcribe-live"), ("livekit", "unknown")}  # were not run
     named = {provider for provider, _ in ours} - {"xai"}
     run = {
         (row.found["provider"], row.found["model"])
@@ -96,3 +75,34 @@ def test_a_call_with_defaults_costs_usage_times_price_to_the_last_digit() -> Non
         charge = row.charge(quantities)
         assert charge.amount == Decimal(expected), model
         assert not charge.unpriced, model
+
+
+def test_several_languages_at_once_cost_what_their_row_says() -> None:
+    book = PriceBook.load()
+    seconds = {"audio_seconds": 60, "open_seconds": 60}
+    for provider, model, expected in (
+        ("Deepgram", "nova-3", "0.0048"),
+        ("Deepgram", "nova-3:multi", "0.0058"),
+        ("livekit", "deepgram/nova-3", "0.0077"),
+        ("livekit", "deepgram/nova-3:multi", "0.0092"),
+        ("Deepgram", "flux-general-en:multi", "0.0065"),  # one price for all languages
+    ):
+        found = book.model("stt", provider, model, "ship")
+        assert found.price is not None
+        only = {meter: seconds[meter] for meter in found.price.rates}
+        assert found.price.charge(only).amount == Decimal(expected), model
+    assert book.model("stt", "Deepgram", "flux-general-en:multi").name == "flux-general-en"
+    assert book.model("stt", "Soniox", "stt-rt:multi") == (None, "soniox", "stt-rt")
+
+
+def test_a_row_of_the_users_for_the_model_as_such_wins_over_ours_for_several_languages(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[[price]]\ncomponent = "stt"\nprovider = "deepgram"\nmodel = "nova-3"\nper = 60\n'
+        'rates = { audio_seconds = "0.003" }\nsource = "our contract"\ndate = 2026-11-01\n'
+    )
+    found = PriceBook.load(file).model("stt", "Deepgram", "nova-3:multi")
+    assert found.price is not None
+    assert (found.price.source, found.name) == ("our contract", "nova-3")

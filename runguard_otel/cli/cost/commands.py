@@ -18,8 +18,9 @@ from rich.table import Table
 
 from runguard_otel import pages
 from runguard_otel.cli.cost.journal import ANSWERED, answer
+from runguard_otel.cli.cost.models import Use, installed, named_in
 from runguard_otel.cli.cost.top import QUESTIONS, Question, Row, ask, table
-from runguard_otel.cli.cost.view import as_data, show
+from runguard_otel.cli.cost.view import as_data, show, show_uses
 from runguard_otel.cli.failure import fail, writing
 from runguard_otel.cost.estimate import COMPONENTS, LOOPS, Estimate, estimate, total
 from runguard_otel.cost.page import page, rates, usd
@@ -44,6 +45,7 @@ KINDS = {
 
 _HTML = typer.Option(None, "--html", help="Write a page with a chart to this file.")
 _JOURNAL = typer.Option(None, "--journal", help="A folder of journals, in place of Prometheus.")
+_CHECK = typer.Option(None, "--check", help="Only what this agent's file uses; it is not run.")
 _PRICES = typer.Option("", "--prices", help="Your price file; default: RUNGUARD_PRICES.")
 
 
@@ -56,6 +58,15 @@ def _book(prices: str) -> PriceBook:
         fail(error)
 
 
+def _named_in(agent: Path) -> list[Use]:
+    try:
+        return named_in(agent)
+    except OSError as error:
+        fail(f"--check {agent}: {error.strerror or error}")
+    except (SyntaxError, ValueError) as error:  # ValueError: bytes that are no text
+        fail(f"--check {agent}: is no Python: {error}")
+
+
 def _today() -> date:
     return datetime.now(timezone.utc).date()
 
@@ -65,12 +76,22 @@ def prices_command(
     prices: str = _PRICES,
     component: str = typer.Option("", help="Only transport, agent, stt, llm or tts."),
     sources: bool = typer.Option(False, help="Show where each price was read."),
+    check: Path | None = _CHECK,
+    of_installed: bool = typer.Option(
+        False, "--installed", help="Only what the installed plugins use by default."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List every price in force, with its age and source."""
     if component and component not in COMPONENTS:
         fail(f"component={component!r} is unknown; one of {', '.join(COMPONENTS)}")
     book, today = _book(prices), _today()
+    if check is not None or of_installed:
+        if check is not None and of_installed:
+            fail("--check FILE or --installed, not both")
+        uses = installed() if check is None else _named_in(check)
+        show_uses(book, [u for u in uses if component in ("", u.component)], check, as_json)
+        return
     rows = [r for r in book.rows if component in ("", r.component)]
     rows.sort(key=lambda r: (COMPONENTS.index(r.component), r.provider, r.models, r.plan))
     if as_json:

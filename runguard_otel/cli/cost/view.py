@@ -1,19 +1,27 @@
-"""An estimate as a table for people and as data for programs."""
+"""An estimate, and what models cost, as tables for people and as data for programs."""
 
 from __future__ import annotations
 
+import json
+import os
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from runguard_otel.cli.cost.models import Use
 from runguard_otel.cost.estimate import COMPONENTS, Estimate, total
-from runguard_otel.cost.page import usd
+from runguard_otel.cost.page import rates, usd
+from runguard_otel.cost.price import Price
+from runguard_otel.cost.pricebook import PriceBook
 from runguard_otel.cost.scenario import Loop, Stack, Traffic
 
-__all__ = ["as_data", "show"]
+__all__ = ["as_data", "show", "show_uses"]
+
+_NO_ROW = "no row has this model: put what you pay into RUNGUARD_PRICES"
 
 
 def show(answer: Estimate, traffic: Traffic, loop: Loop) -> None:
@@ -74,4 +82,69 @@ def as_data(answer: Estimate, traffic: Traffic, stack: Stack, loop: Loop) -> dic
             for p in answer.sources
         ],
         "notes": list(answer.notes),
+    }
+
+
+def show_uses(book: PriceBook, uses: list[Use], agent: Path | None, as_json: bool) -> None:
+    """Print each model that is used with its price, or why it has none.
+
+    Args:
+        book: The prices. Of LiveKit Cloud's plans that of ``RUNGUARD_COST_PLAN`` holds, else Ship.
+        uses: The models.
+        agent: The file they are named in; ``None``: the installed plugins use them by default.
+        as_json: As data.
+    """
+    plan = os.environ.get("RUNGUARD_COST_PLAN", "") or "ship"
+    priced = [(use, _priced(book, use, plan)) for use in uses]
+    if as_json:
+        print(json.dumps({"plan": plan, "models": [_as_row(*one) for one in priced]}, indent=2))
+        return
+    console = Console()
+    if not priced:
+        where = "no plugin of LiveKit is installed" if agent is None else f"{agent} names none"
+        console.print(f"Nothing to price: {where}.", highlight=False, markup=False)
+        return
+    title = "What the installed plugins use by default" if agent is None else f"Models in {agent}"
+    table = Table(title=escape(title), title_justify="left")
+    for name in ("", "what", "model", "USD", "where" if agent else "release"):
+        table.add_column(name, overflow="fold")
+    for use, row in priced:
+        cost = rates(row.rates, row.per) if row is not None else f"[yellow]unpriced[/]: {_why(use)}"
+        model = f"{use.provider} {use.model}".replace("unknown", "?")
+        table.add_row(use.component, escape(use.what), escape(model), cost, use.where)
+    console.print(table)
+    missing = sum(row is None for _, row in priced)
+    if missing:
+        Console(stderr=True).print(
+            f"[yellow]warning[/] {missing} of {len(priced)} have no price: what they use counts in "
+            "runguard.cost.unpriced, and in no amount",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _priced(book: PriceBook, use: Use, plan: str) -> Price | None:
+    return book.find(use.component, use.provider, use.model, plan)
+
+
+def _why(use: Use) -> str:
+    return escape(use.unpriced or _NO_ROW)
+
+
+def _as_row(use: Use, row: Price | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "component": use.component,
+        "what": use.what,
+        "provider": use.provider,
+        "model": use.model,
+        "where": use.where,
+    }
+    if row is None:
+        return {**found, "unpriced": use.unpriced or _NO_ROW}
+    return {
+        **found,
+        "rates": {meter: str(rate) for meter, rate in row.rates.items()},
+        "per": str(row.per),
+        "source": row.source,
+        "date": row.day.isoformat(),
     }

@@ -8,10 +8,11 @@ The file is read, never run. The newer ways to run an agent (``python -m livekit
 from __future__ import annotations
 
 import ast
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from runguard_otel.cli.agent_file import parsed
 
 __all__ = ["Place", "place_of"]
 
@@ -39,12 +40,9 @@ def place_of(agent: Path) -> Place:
         agent: A Python file.
 
     Raises:
-        OSError: If it cannot be read, or is no file: a pipe would be waited for without end.
-        SyntaxError: If it is no Python.
+        OSError, SyntaxError, ValueError: As :func:`~runguard_otel.cli.agent_file.parsed`.
     """
-    if agent.exists() and not agent.is_file():
-        raise OSError(errno.EINVAL, "is no file", str(agent))
-    tree = ast.parse(agent.read_text(encoding="utf-8"), str(agent))
+    tree = parsed(agent)
     names, found = _names(tree), dict[str, int]()
     for kind, call in _calls(tree.body, "module"):
         if ast.unparse(call.func) in names:

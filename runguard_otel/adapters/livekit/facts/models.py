@@ -21,6 +21,7 @@ __all__ = [
     "abort_stream",
     "around_attempts",
     "asked_model",
+    "billed_as",
     "final_words",
     "detector_thresholds",
     "flush_ends",
@@ -118,6 +119,24 @@ def model_names(model: object) -> tuple[str, str]:
     if provider == "unknown":
         provider = _plugin(type(model).__module__) or provider
     return provider, str(getattr(model, "model", "") or "unknown")
+
+
+def billed_as(model: Any, name: str = "") -> str:
+    """The name by which a recogniser is billed: with ``:multi`` where it hears several languages.
+
+    Deepgram's Nova-3 costs more then, and keeps its name; LiveKit Inference takes ``:multi`` off
+    the name that it is given. Both keep the language in their options (1.0 to 1.8).
+
+    Args:
+        model: An ``STT``, or an adapter around some.
+        name: The one of them that served; the first if not given.
+    """
+    for one in inner_models(model):
+        its = _model(one) or "unknown"
+        if name in ("", its):
+            several = str(getattr(getattr(one, "_opts", None), "language", "")) == "multi"
+            return f"{its}:multi" if several else its
+    return name
 
 
 def served_by(metrics: Any, model: Any) -> tuple[str, str]:

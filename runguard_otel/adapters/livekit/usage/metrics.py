@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runguard_otel.adapters.livekit.facts.models import served_by
+from runguard_otel.adapters.livekit.facts.models import billed_as, served_by
 from runguard_otel.core.ports import Usage
 
 __all__ = ["usage_of"]
@@ -44,7 +44,10 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
         quantities = {"requests": _get(metrics, "num_requests")}
     if not any(quantities.values()):
         return None
-    provider, model = served_by(metrics, getattr(owner, component, None))
+    asked = getattr(owner, component, None)
+    provider, model = served_by(metrics, asked)
+    if component == "stt" and model and asked is not None:
+        model = billed_as(asked, model)
     thought = quantities.pop("unsplit_tokens", 0)
     if thought and _thinks_aloud(provider, model):
         quantities["output_tokens"] += thought

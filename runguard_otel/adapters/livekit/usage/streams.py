@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts.models import (
+    billed_as,
     is_stt_adapter,
     model_names,
     stt_of,
@@ -57,7 +58,7 @@ class Streams:
         entry = vars(stream)[ENTRY] = _Stream(provider, name, id(stream))
         self._recorder.add("runguard.stt.streams", 1, provider=provider, model=name)
         if self._usage is not None:
-            self._usage.stream_opened(entry.key, provider, name)
+            self._usage.stream_opened(entry.key, provider, billed_as(model))
         when_stream_ends(stream, lambda _: self._closed(entry))
 
     def heard(self, stream: Any, _: Any, frame: Any, *__: Any, **___: Any) -> None:
