@@ -89,7 +89,7 @@ async def test_must_not_lock_out_who_retries_with_a_pause_after_a_short_outage(
     server: StageServer,
 ) -> None:
     """His pauses are shorter than the window, so there is never a quiet one."""
-    with Guarded(room_reconnect_window_seconds=0.2) as guarded:
+    with Guarded(room_reconnect_window_seconds=1.0) as guarded:
         for _ in range(3):
             await connect(server)
         refused = 0
@@ -99,14 +99,14 @@ async def test_must_not_lock_out_who_retries_with_a_pause_after_a_short_outage(
                 break
             except ReconnectLoopError:
                 refused += 1
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
         assert 2 <= refused < 100
         assert guarded.reconnects() == ["allowed", "allowed", *["refused"] * refused, "allowed"]
         assert len(guarded.recorder.trips) == 1
 
 
 async def test_a_quiet_window_rearms_the_guard_and_closes_the_gauge(server: StageServer) -> None:
-    with Guarded(room_reconnect_window_seconds=0.2) as guarded:
+    with Guarded(room_reconnect_window_seconds=1.0) as guarded:
         for _ in range(3):
             await connect(server)
         with pytest.raises(ReconnectLoopError):
