@@ -17,8 +17,9 @@ nothing else; the fixtures need pytest, and ``pytest-asyncio`` or the like for c
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from runguard_otel._lazy import lazy
 
 if TYPE_CHECKING:
     from runguard_otel.testing.audio import ScriptedAudioInput, ScriptedAudioOutput
@@ -102,15 +103,4 @@ _HOME = {
 }
 
 if not TYPE_CHECKING:  # a checker that sees it takes every misspelt name for one of ours
-
-    def __getattr__(name: str) -> Any:
-        home = _HOME.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-        globals()[name] = value
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    __getattr__, __dir__ = lazy(__name__, _HOME)
