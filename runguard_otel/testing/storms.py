@@ -93,16 +93,16 @@ async def drops(
 
 async def flaps(
     stage: StageServer, room: str = ROOM, identity: str = "caller", times: int = 8
-) -> AsyncIterator[str]:
+) -> AsyncIterator[tuple[int, str]]:
     """A microphone that comes and goes: the storm ``tracks``, a step at a time.
 
     Yields:
-        The sid of each track, once it is published and subscribed.
+        The number and the sid of each track, once it is published and subscribed.
     """
-    for _ in range(times):
+    for n in range(1, times + 1):
         sid = stage.publish(room, identity)
         await stage.settle()
-        yield sid
+        yield n, sid
         stage.unpublish(sid)
         await stage.settle()
 

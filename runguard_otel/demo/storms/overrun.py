@@ -18,6 +18,7 @@ from runguard_otel.demo.usage import Used
 from runguard_otel.demo.watch import guards_on
 from runguard_otel.demo.wire import Report
 from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.storms import simulate_storm
 
 __all__ = ["Flaky", "play"]
 
@@ -93,7 +94,7 @@ async def play(report: Report, guards: bool) -> None:
             if called and minutes >= CALL_MINUTES:
                 called = False
                 report.input("the caller hangs up; the agent does not")
-                server.leave(ROOM, CALLER)
+                await simulate_storm("overrun", server, room=ROOM, identity=CALLER)
             await asyncio.sleep(LOOK_SECONDS)
         if room.isconnected():
             report.input(f"the server closes the room after {ROOM_MINUTES} minutes")

@@ -16,6 +16,7 @@ from runguard_otel.demo.watch import guards_on
 from runguard_otel.demo.wire import Report
 from runguard_otel.testing.ffi import StageServer
 from runguard_otel.testing.speaking import ScriptedTTS
+from runguard_otel.testing.storms import drops
 
 __all__ = ["DROPS", "Application", "play"]
 
@@ -67,7 +68,6 @@ class Application:
 
     async def calm(self) -> None:
         """Wait for what the last drop started."""
-        await self._server.settle()
         await asyncio.gather(*self._tasks)
 
     def used(self) -> Used:
@@ -83,11 +83,10 @@ async def play(report: Report, guards: bool) -> None:
         application = Application(server, report)
         report.ready()
         await application.join()
-        report.used(application.used())
-        for n in range(1, DROPS + 1):
-            await asyncio.sleep(PAUSE_SECONDS)
-            report.input(f"the network drops every connection, {n} of {DROPS}")
-            server.drop(ROOM, rtc.DisconnectReason.CONNECTION_TIMEOUT)
+        async for n in drops(server, ROOM, DROPS):
             await application.calm()
             report.used(application.used())
+            await asyncio.sleep(PAUSE_SECONDS)
+            report.input(f"the network drops every connection, {n} of {DROPS}")
+        await application.calm()
         report.done(application.used())

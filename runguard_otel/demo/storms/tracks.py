@@ -21,6 +21,7 @@ from runguard_otel.demo.usage import Used
 from runguard_otel.demo.watch import guards_on
 from runguard_otel.demo.wire import Report
 from runguard_otel.testing.ffi import StageServer
+from runguard_otel.testing.storms import flaps
 
 __all__ = ["FLAPS", "Transcriber", "play"]
 
@@ -110,18 +111,13 @@ async def play(report: Report, guards: bool) -> None:
         await room.connect("wss://stage", server.token(ROOM, "transcriber"))
         server.join(ROOM, CALLER)
         report.ready()
-        for n in range(1, FLAPS + 1):
+        async for n, track in flaps(server, ROOM, CALLER, FLAPS):
             report.input(f"the caller's microphone is published, {n} of {FLAPS}")
-            track = server.publish(ROOM, CALLER)
-            await server.settle()
             for at, frame in enumerate(sentence):
                 if at % FRAMES_BETWEEN_REPORTS == 0:
                     report.used(used())
                 server.push_audio(track, frame)
                 await asyncio.sleep(frame.duration / SPEED)
-            server.unpublish(track)
-            await server.settle()
-            report.used(used())
         await transcriber.heard_all(FLAPS)
         report.served(len(transcriber.heard), of=FLAPS)
         report.done(used())
