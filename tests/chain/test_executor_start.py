@@ -114,3 +114,21 @@ async def test_too_late_is_said_once_and_what_was_counted_still_leaves(
         await run.ends_cleanly()
         assert run.said(why) == run.said(TOO_LATE) == 1
         assert not run.said("runguard is on")
+
+
+async def test_a_worker_that_runs_already_is_not_reached(tmp_path: Path) -> None:
+    """Neither the process that is there nor a later one: LiveKit took before what they run."""
+    async with (
+        Dispatcher() as server,
+        running(tmp_path, *SCRIPT, **server.environment, RG_INSTRUMENT="later") as run,
+    ):
+        (worker,) = await server.wait_workers(1)
+        await run.step("prewarm")  # the process of the first job
+        (run.folder / "later").touch()
+        await run.step("later")
+        for served, room in enumerate(("room-a", "room-b"), 1):
+            assert (await server.dispatch(worker, server.job(room))).available
+            await run.step("ended", served)
+            await run.step("prewarm", served + 1)  # the process of the next
+        assert [job["guards"] for job in run.steps("job")] == [[], []]
+        await run.ends_cleanly()

@@ -1,10 +1,10 @@
 """An agent that says what it finds where it runs: the same file for every way to run an agent.
 
 By environment: ``RG_STEPS`` (a file that gets one JSON line per step), ``RG_INSTRUMENT`` (any of
-``module``, ``main``, ``prewarm``, ``entry``), ``RG_DO`` (``loop``: connect a room again and again;
-``session``: start one; ``reloads``: start one, close it when there is a file ``left``, and start
-another when there is a file ``back``; ``stay``: until the worker ends it), ``RG_EXECUTOR``,
-``RG_MP``.
+``module``, ``main``, ``prewarm``, ``entry``, and ``later``: in the worker, when there is a file
+``later``), ``RG_DO`` (``loop``: connect a room again and again; ``session``: start one;
+``reloads``: start one, close it when there is a file ``left``, and start another when there is a
+file ``back``; ``stay``: until the worker ends it), ``RG_EXECUTOR``, ``RG_MP``.
 """
 
 from __future__ import annotations
@@ -69,11 +69,17 @@ async def there(name: str) -> None:
 
 
 def no_load(*_: Any) -> float:
+    """The worker calls it again and again."""
+    if "later" in HOW and Path(os.environ["RG_STEPS"]).with_name("later").exists():
+        here("later")
+        HOW.remove("later")
+        step("later")
     return 0.0
 
 
 def prewarm(_: Any) -> None:
     here("prewarm")
+    step("prewarm")
 
 
 async def entrypoint(ctx: JobContext) -> None:

@@ -51,6 +51,7 @@ class Streams:
 
     def opened(self, stream: Any, *_: Any, **__: Any) -> None:
         """``RecognizeStream.__init__``: it exists, its plugin's own attributes do not yet."""
+        vars(stream)[ENTRY] = None  # looked at; an adapter's stays like this
         model = stt_of(stream)
         if is_stt_adapter(model):
             return
@@ -63,11 +64,18 @@ class Streams:
 
     def heard(self, stream: Any, _: Any, frame: Any, *__: Any, **___: Any) -> None:
         """``RecognizeStream.push_frame``, where it takes more than a frame."""
-        entry = stream.__dict__.get(ENTRY)
+        entry = self._entry(stream)
         if entry is not None:
             entry.unreported += frame.samples_per_channel
             if entry.unreported >= entry.due:
                 self._due(entry, frame)
+
+    def _entry(self, stream: Any) -> _Stream | None:
+        """What is known of a stream; one that was open before us is met at its next frame."""
+        if ENTRY not in vars(stream):
+            self.opened(stream)
+        entry: _Stream | None = vars(stream)[ENTRY]
+        return entry
 
     def pushing(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
         """``RecognizeStream.push_frame(frame)`` written out: :meth:`heard` without a call more.
@@ -75,13 +83,16 @@ class Streams:
         It runs up to a hundred times a second for as long as a call lasts, which is more often than
         all the rest of this package together.
         """
-        due = self._due
+        due, known = self._due, self._entry
 
         def push_frame(self: Any, frame: Any) -> Any:
             result = original(self, frame)
             if live[0]:
                 try:
-                    entry = self.__dict__.get(ENTRY)
+                    try:
+                        entry = self.__dict__[ENTRY]
+                    except KeyError:
+                        entry = known(self)
                     if entry is not None:
                         entry.unreported += frame.samples_per_channel
                         if entry.unreported >= entry.due:
