@@ -26,7 +26,10 @@ def normal_host(url: str) -> str:
     """
     if not re.match(r"^[a-zA-Z][a-zA-Z0-9+.-]*://", url):
         return url.strip()
-    parts = urlsplit(url.strip())
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # a bracket that is not closed, say: it is no other server's name either
+        return url.strip()
     host = (parts.hostname or "").rstrip(".")
     try:
         port = parts.port

@@ -81,6 +81,7 @@ def test_a_port_of_its_own_and_a_project_id_are_kept() -> None:
     assert normal_host("ws://localhost:80") == "localhost"
     assert normal_host(" p_abc123 ") == "p_abc123"
     assert normal_host("ws://host:port") == "host:port"
+    assert normal_host(" wss://[ ") == "wss://["
 
 
 @given(st.text(), st.text(), st.text(), st.text())
