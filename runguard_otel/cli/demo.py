@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runguard_otel.cli.failure import REFUSED, fail
+from runguard_otel import pages
+from runguard_otel.cli.failure import REFUSED, fail, writing
 
 if TYPE_CHECKING:
     from runguard_otel.demo.machine import Machine
@@ -76,6 +77,8 @@ def demo(
         if not _there(module):
             typer.echo(f"the demo needs {module}: {remedy}", err=True)
             raise typer.Exit(2)
+    with writing():
+        pages.probe(html)
     from rich.console import Console
 
     from runguard_otel.demo.live import NARROW, LiveView
@@ -102,16 +105,16 @@ def demo(
     elif not as_json:
         picture = LiveView(plan, console, machine)
         view, shown = picture, picture.shown()
-    logs = html.resolve().parent
-    logs.mkdir(parents=True, exist_ok=True)
     try:
         with shown:
+            logs = html.resolve().parent
             asyncio.run(run_plan(plan, view, logs=logs, keep_going=keep_going, machine=machine))
     except KeyboardInterrupt:
         typer.echo("stopped; everything that was started has ended", err=True)
         raise typer.Exit(INTERRUPTED) from None
     judged = verdicts(plan)
-    write_page(html, plan, judged)
+    with writing():
+        write_page(html, plan, judged)
     if as_json:
         print(json.dumps(as_data(plan, judged), indent=2))
     else:

@@ -50,9 +50,9 @@ def timeline_command(
         if html is None:
             console.print(view(call, console.width))
             continue
-        many = len(histories) > 1 or html.is_dir()
-        file = html / f"{history.name}.html" if many else html
         with writing():
+            many = len(histories) > 1 or html.is_dir()
+            file = html / f"{history.name}.html" if many else html
             pages.write(file, page(call))
         console.print(f"{escape(history.job)}: {escape(str(file))}", highlight=False)
 
@@ -166,7 +166,7 @@ def _follow(paths: list[Path], seconds: float) -> None:
             try:
                 table = running(find(paths), time.monotonic())
             except UnreadableError as error:
-                if not all(path.is_dir() for path in paths):
+                if not all(map(os.path.isdir, paths)):  # not Path.is_dir: a name may be too long
                     fail(error)
                 table = running((), 0.0)  # the first call is yet to come
             screen.update(table, refresh=True)

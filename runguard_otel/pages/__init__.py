@@ -7,6 +7,7 @@ Standard library only, so that any layer may make a page.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from html import escape
@@ -15,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-__all__ = ["fragment", "framed", "write"]
+__all__ = ["fragment", "framed", "probe", "write"]
 
 _FRAME: Final = Template(
     """<!doctype html>
@@ -71,11 +72,9 @@ def write(path: Path, page: str) -> None:
     Raises:
         OSError: If it cannot be written; a file that was there is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    name = _begin(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
+        Path(name).write_text(page, encoding="utf-8")
         os.chmod(name, 0o644 & ~_umask())
         os.replace(name, path)
     except BaseException as error:
@@ -83,6 +82,32 @@ def write(path: Path, page: str) -> None:
         if isinstance(error, OSError):
             error.filename = str(path)  # the name the user knows
         raise
+
+
+def probe(path: Path) -> None:
+    """Ask whether a page can be written, before the long work that it is to show.
+
+    Args:
+        path: The file; its folder is made if it is missing.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    os.unlink(_begin(path))
+
+
+def _begin(path: Path) -> str:
+    """An empty file beside ``path``, in a folder that is made if it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    except OSError as error:
+        error.filename = str(path)  # the name the user knows
+        raise
+    os.close(handle)
+    return name
 
 
 def _umask() -> int:

@@ -1,11 +1,13 @@
 """Whatever is typed behind ``runguard-otel``: an answer or one clear line, no traceback, no hang.
 
-``make soak`` tries 5,000 command lines, a default run 150. Commands that play or serve something
-for minutes are left out; values never name a place outside of the test's own folder.
+``make soak`` tries 5,000 command lines, a default run 150. What would play, serve or follow for
+minutes ends where its arguments are understood; values never name a place outside of the test's own
+folder.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import signal
@@ -20,7 +22,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from runguard_otel.cli import commands
+from runguard_otel.cli import commands, demo, timeline, watch
+from runguard_otel.demo import runner
+from runguard_otel.demo.machine import Machine
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
@@ -29,7 +33,6 @@ pytestmark = pytest.mark.unit
 CASES = int(os.environ.get("SOAK_CASES", "150"))
 SECONDS = 20
 SECRET = "hunter22"
-LONG_RUNNING = {"demo", "watch", "timeline"}
 
 ODD = [
     "", "-", "--", "-1", "0", "1e999999", "1e-999999", "NaN", "inf", "9" * 400, "0x10", "true",
@@ -42,10 +45,19 @@ ODD = [
 ]  # fmt: skip
 
 
+SERVERS: list[dict[str, str | None]] = [
+    dict(zip(("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"), values, strict=True))
+    for values in [
+        (None, None, None), ("ws://127.0.0.1:1", "devkey", SECRET), ("é", "devkey", SECRET),
+        (f"http://me:{SECRET}@127.0.0.1:1", "🙂", SECRET), ("wss://[", "", SECRET),
+    ]
+]  # fmt: skip
+BEGUN: list[str] = []
+
+
 def _leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
     for name, inner in getattr(command, "commands", {}).items():
-        if name not in LONG_RUNNING:
-            yield from _leaves(inner, (*path, name))
+        yield from _leaves(inner, (*path, name))
     if not getattr(command, "commands", {}):
         yield path, command
 
@@ -99,10 +111,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (here / "broken.toml").write_text("[[price]]\nrates = 3")
     (here / "fine.toml").write_text("")
     (here / "binary").write_bytes(bytes(range(256)))
-    before = Path.cwd()
-    os.chdir(here)
-    yield here
-    os.chdir(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        _end_where_it_would_begin(patch)
+        yield here
+
+
+def _end_where_it_would_begin(patch: pytest.MonkeyPatch) -> None:
+    """Of the demonstration, of serving and of following only what takes minutes is left out."""
+    follow = timeline._follow
+    patch.setattr(demo, "_measured", lambda _: Machine())
+    patch.setattr(runner, "run_plan", lambda *_, **__: asyncio.sleep(0))
+    patch.setattr(watch, "_serve", lambda *_: BEGUN.append("watch"))
+    patch.setattr(timeline, "_follow", lambda paths, _: follow(paths, 1e-6))
 
 
 @settings(
@@ -119,6 +140,7 @@ def test_no_command_line_ends_in_a_traceback_hangs_or_shows_a_password(
     leaves = list(_leaves(typer.main.get_command(commands())))
     words = _line(data, data.draw(st.sampled_from(leaves)))
     env = {"COLUMNS": "120", "NO_COLOR": "1", "RUNGUARD_CLAIMS_URL": "", "RUNGUARD_PRICES": ""}
+    env |= data.draw(st.sampled_from(SERVERS))
     with bounded(SECONDS, words):
         done = CliRunner().invoke(commands(), words, env=env, input="")
     if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -127,6 +149,21 @@ def test_no_command_line_ends_in_a_traceback_hangs_or_shows_a_password(
     assert "Traceback" not in said, words
     if "Usage:" not in said:  # there, Click repeats what was typed
         assert SECRET not in said, words
+
+
+def test_watch_is_tried_up_to_where_it_serves(folder: Path) -> None:
+    BEGUN.clear()
+    good = CliRunner().invoke(commands(), ["watch", "--poll", "5"], env=SERVERS[1])
+    assert (good.exit_code, BEGUN) == (0, ["watch"]), good.stderr
+    bad = CliRunner().invoke(commands(), ["watch", "--webhook", "pipe"], env=SERVERS[1])
+    assert (bad.exit_code, BEGUN) == (2, ["watch"])
+    assert "--webhook pipe: give ADDRESS:PORT" in bad.stderr
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_storms(folder: Path) -> None:
+    done = CliRunner().invoke(commands(), ["demo", "--html", "folder"])
+    assert done.exit_code == 2
+    assert done.stderr == "error folder: cannot be written: Is a directory\n"
 
 
 NAMES = [*Settings.model_fields, "mod", "vad_misfire_limt", ""]
