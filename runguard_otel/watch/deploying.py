@@ -9,6 +9,7 @@ __all__ = ["files"]
 _UNIT: Final = """\
 # /etc/systemd/system/runguard-watch.service
 # LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET are in the file below, readable by root alone.
+# On two hosts with one RUNGUARD_CLAIMS_URL in it, one is active and the other stands by.
 [Unit]
 Description=Loops of voice agents, as the LiveKit server shows them
 After=network-online.target
@@ -32,17 +33,23 @@ WantedBy=multi-user.target
 
 _OBJECTS: Final = """\
 # kubectl apply -f watch.yaml
-# The secret "livekit" has LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET. Put an image with
-# runguard-otel in place of IMAGE. One replica: two would count everything twice.
+# The secret "livekit" has LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET and RUNGUARD_CLAIMS_URL,
+# the address of a Redis, Valkey or PostgreSQL: it says which of the two is active. Put an image
+# with runguard-otel in place of IMAGE. The server tells both; the one that stands by listens, too:
+#   webhook:
+#     urls:
+#       - http://runguard-watch-0.runguard-watch.{namespace}:9465/webhook
+#       - http://runguard-watch-1.runguard-watch.{namespace}:9465/webhook
 apiVersion: apps/v1
-kind: Deployment
+kind: StatefulSet
 metadata:
   name: runguard-watch
   namespace: {namespace}
   labels: {{app.kubernetes.io/name: runguard-watch}}
 spec:
-  replicas: 1
-  strategy: {{type: Recreate}}
+  replicas: 2
+  serviceName: runguard-watch
+  podManagementPolicy: Parallel
   selector:
     matchLabels: {{app.kubernetes.io/name: runguard-watch}}
   template:
@@ -52,6 +59,12 @@ spec:
         prometheus.io/scrape: "true"
         prometheus.io/port: "9464"
     spec:
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels: {{app.kubernetes.io/name: runguard-watch}}
       containers:
         - name: watch
           image: IMAGE
@@ -60,6 +73,9 @@ spec:
             - secretRef: {{name: livekit}}
           env:
             - {{name: OTEL_EXPORTER_PROMETHEUS_HOST, value: 0.0.0.0}}
+            - name: RUNGUARD_CLAIMS_URL
+              valueFrom:
+                secretKeyRef: {{name: livekit, key: RUNGUARD_CLAIMS_URL}}
           ports:
             - {{name: webhook, containerPort: 9465}}
             - {{name: metrics, containerPort: 9464}}
@@ -83,6 +99,8 @@ metadata:
   name: runguard-watch
   namespace: {namespace}
 spec:
+  clusterIP: None
+  publishNotReadyAddresses: true
   selector: {{app.kubernetes.io/name: runguard-watch}}
   ports:
     - {{name: webhook, port: 9465, targetPort: webhook}}

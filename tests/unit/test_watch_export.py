@@ -32,6 +32,11 @@ def test_both_run_a_command_that_exists_and_probe_where_it_listens(tmp_path: Pat
     assert typed == listed
     watch = typer.main.get_command(commands()).commands["watch"]  # type: ignore[attr-defined]
     assert listed[1] in {option for p in watch.params for option in p.opts}
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["serviceName"] == service["metadata"]["name"]
+    required = {e["name"]: e.get("valueFrom", {}).get("secretKeyRef") for e in container["env"]}
+    who_is_active = required["RUNGUARD_CLAIMS_URL"]
+    assert who_is_active and not who_is_active.get("optional"), "two without it count twice"
     ports = {p["name"]: p["containerPort"] for p in container["ports"]}
     assert ports == {"webhook": int(listed[-1].rpartition(":")[2]), "metrics": DEFAULT_PORT}
     for probe in ("livenessProbe", "readinessProbe"):
