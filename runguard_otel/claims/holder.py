@@ -90,6 +90,7 @@ class LeaseHolder:
         self.rival = ClaimHolder()
         self.ending = False
         self._on_record_as_ending = False
+        self._watch: HolderWatch | None = None
         self._registry = registry
         self._listener = listener
         self._policy = policy or Policy()
@@ -113,6 +114,21 @@ class LeaseHolder:
         """Seconds until we stop believing in the lease; negative once that is past."""
         return self._since + self.timing.expires - self._clock()
 
+    @property
+    def rival_lived(self) -> float:
+        """When another holder last showed that it lives, on our clock; minus infinity if none."""
+        return self._watch.lived if self._watch is not None else -math.inf
+
+    @property
+    def rival_held(self) -> float:
+        """When the registry last named another holder, on our clock; minus infinity if never."""
+        return self._watch.answered if self._watch is not None else -math.inf
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the last heartbeat got no answer."""
+        return self._unheard
+
     async def claim(self, *, patience: float = math.inf, serves: Serves | None = None) -> bool:
         """Try to become the holder, standing by while another job is.
 
@@ -125,7 +141,7 @@ class LeaseHolder:
             ``cause`` says why: ``holder_renewed``, ``registry_closed``, or ``holder_stayed`` if
             patience ran out.
         """
-        watch = HolderWatch(self.timing, self._clock)
+        watch = self._watch = HolderWatch(self.timing, self._clock)
         word: bool | None = None
         at_once = False
         while True:

@@ -12,6 +12,8 @@ a witness knows more: whoever asks the server itself.
 
 from __future__ import annotations
 
+from math import inf
+
 from runguard_otel.claims.registry import Held, Observation
 from runguard_otel.claims.state import Timing
 from runguard_otel.core.verdict import Clock
@@ -44,6 +46,16 @@ class HolderWatch:
     def waited(self) -> float:
         """Seconds since the first look at a holder; 0 if there was none."""
         return self._clock() - self._began if self._seen is not None else 0.0
+
+    @property
+    def lived(self) -> float:
+        """When the holder last showed that it lives; minus infinity if there was none."""
+        return self._unchanged_since if self._seen is not None else -inf
+
+    @property
+    def answered(self) -> float:
+        """When the registry last said that somebody holds it; minus infinity if it never did."""
+        return self._answered if self._seen is not None else -inf
 
     def blind(self) -> bool:
         """Whether nothing is known of the holder: it was never seen, or not for a whole lease."""

@@ -30,7 +30,7 @@ from runguard_otel.core.ports import ClaimAnswer, ClaimListener, JobFacts, Serve
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
-__all__ = ["ClaimService"]
+__all__ = ["ClaimService", "timing_of"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -205,7 +205,7 @@ class ClaimService:
                 for over in [known for known in self._loops if known.is_closed()]:
                     del self._loops[over]
                 registry = self._open()
-                timing = _timing(self._settings, registry.default_timeout)
+                timing = timing_of(self._settings, registry.default_timeout)
                 here = self._loops[loop] = _PerLoop(registry, timing)
             return here
 
@@ -218,7 +218,7 @@ class ClaimService:
             return UnavailableRegistry(self.backend, str(error))
 
 
-def _timing(settings: Settings, default_timeout: float) -> Timing:
+def timing_of(settings: Settings, default_timeout: float) -> Timing:
     """The timing from settings; the default, with a warning, if the values do not go together."""
     timeout = settings.claims_timeout_seconds or default_timeout
     try:

@@ -13,14 +13,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from runguard_otel.claims.registries.open import backend_of
 from runguard_otel.cli.failure import REFUSED, fail
 from runguard_otel.core.guards.presence import Limits
+from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 from runguard_otel.watch.acting import ACTS, Acting
 from runguard_otel.watch.picture import Picture, RoomPicture, look
 from runguard_otel.watch.reporting import Reporter
 from runguard_otel.watch.server import Credentials, Server, ServerError
 from runguard_otel.watch.service import Address, Watch, until_signalled
+from runguard_otel.watch.standby import Standby
+from runguard_otel.watch.voice import Voice
 
 __all__ = ["limits_of", "watch"]
 
@@ -73,9 +77,10 @@ def watch(
             if act:
                 actor = Acting(reporter, dry_run=dry_run, per_minute=acts_per_minute)
             address = _address(webhook)
+            voice, standby = _several(settings, credentials, reporter, actor)
             watching = Watch(
                 credentials, limits, reporter, address, poll=poll, actor=actor,
-                max_rooms=settings.max_keys,
+                standby=standby, voice=voice, max_rooms=settings.max_keys,
             )  # fmt: skip
             _serve(watching, reporter, f"{credentials.host} every {poll:g} s", address)
             return
@@ -100,7 +105,26 @@ def _address(text: str) -> Address:
 def _reporter(settings: Settings, limits: Limits) -> Reporter:
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", "runguard-watch")
-    return Reporter(settings, limits.acts)
+    return Reporter(settings, limits.acts, backend_of(settings.claims_url))
+
+
+def _several(
+    settings: Settings, credentials: Credentials, reporter: Reporter, actor: Acting | None
+) -> tuple[Voice, Standby | None]:
+    """What tells of loops, and who says whose turn it is, if a registry is named that can."""
+    consider = [actor.consider] if actor is not None else []
+    shared = bool(settings.claims_url) and backend_of(settings.claims_url) != "memory"
+    voice = Voice(reporter, *consider, alone=not shared)
+    if not shared:
+        return voice, None
+    try:
+        standby = Standby(settings, credentials.url, voice, reporter)
+    except SettingsError as error:
+        fail(error)
+    reporter.duty = lambda: standby.duty
+    if actor is not None:
+        actor.may_for = lambda: standby.seconds_to_act
+    return voice, standby
 
 
 def _serve(watching: Watch, reporter: Reporter, whom: str, address: Address) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from runguard_otel.core.guards.overrun import AGENT_ALONE
@@ -46,6 +48,7 @@ class Acting:
         dry_run: Only say what would be done.
         per_minute: How many at most, all rooms together.
         clock: Monotonic seconds.
+        may_for: For how many seconds this watcher is surely the only one that acts; 0: it is not.
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class Acting:
         dry_run: bool,
         per_minute: int = 10,
         clock: Clock = time.monotonic,
+        may_for: Callable[[], float] = lambda: inf,
     ) -> None:
+        self.may_for = may_for
         self._reporter = reporter
         self._dry_run = dry_run
         self._per_minute = per_minute
@@ -88,15 +93,23 @@ class Acting:
             if who is None:
                 self._became(order, "changed", "")
                 return
+            seconds = self.may_for()
+            if seconds <= 0:
+                self._became(order, "not_ours", "")
+                return
             self._done.hit(self._clock())
             if self._dry_run:
                 self._became(order, "dry_run", who)
                 return
-            if order.signature == DUPLICATE:
-                await server.remove(order.room, who)
-            else:
-                await server.delete(order.room)
+            doing = (
+                server.remove(order.room, who)
+                if order.signature == DUPLICATE
+                else server.delete(order.room)
+            )
+            await asyncio.wait_for(doing, None if seconds == inf else seconds)
             self._became(order, "done", who)
+        except asyncio.TimeoutError:
+            self._became(order, "failed", "the lease of this watcher ran out")
         except ServerError as error:
             self._became(order, "failed", str(error))
 

@@ -17,6 +17,8 @@ from runguard_otel.watch.fleet import Fleet
 from runguard_otel.watch.reporting import Reporter
 from runguard_otel.watch.seen import Seen
 from runguard_otel.watch.server import Credentials, Room, Server, ServerError
+from runguard_otel.watch.standby import Duty, Standby
+from runguard_otel.watch.voice import Voice
 from runguard_otel.watch.webhooks import Verifier, WebhookServer
 
 __all__ = ["Actor", "Address", "Watch", "until_signalled"]
@@ -66,6 +68,8 @@ class Watch:
         address: Where webhooks are heard.
         poll: Seconds between the beginnings of two rounds of questions.
         actor: Acts; ``None``: nothing is changed on the server.
+        standby: Says whose turn it is; ``None``: there is only this watcher.
+        voice: Tells what is found, in our turn; the one that ``standby`` knows.
         max_rooms: The bound on rooms.
         clock: Monotonic seconds.
     """
@@ -79,6 +83,8 @@ class Watch:
         *,
         poll: float,
         actor: Actor | None = None,
+        standby: Standby | None = None,
+        voice: Voice | None = None,
         max_rooms: int = 10_000,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -88,7 +94,10 @@ class Watch:
         self._poll = poll
         self._actor = actor
         self._clock = clock
-        self.fleet = Fleet(limits, self._tell, max_rooms=max_rooms, clock=clock)
+        consider = [actor.consider] if actor is not None else []
+        self._voice = voice or Voice(reporter, *consider)
+        self._standby = standby
+        self.fleet = Fleet(limits, self._voice.tell, max_rooms=max_rooms, clock=clock)
         self.webhooks = WebhookServer(
             Verifier(credentials), self._heard, reporter.webhook, self.status, self._lost
         )
@@ -109,17 +118,33 @@ class Watch:
                 loops = [self._rounds(server), self._states(server), self._census()]
                 if self._actor is not None:
                     loops.append(self._actor.run(server, self.fleet))
+                if self._standby is not None:
+                    loops.append(self._standby.run())
                 await _all(loops)
         finally:
             await self.webhooks.stop()
+            if self._standby is not None:
+                await self._standby.stop()
 
     def status(self) -> dict[str, Any]:
         """For health checks: names nobody."""
         return {
             "ready": self._ready,
+            **self._duty(),
             "rooms": len(self.fleet),
             "seconds_since_answer": round(self._clock() - self._round_at) if self._ready else None,
             "trouble": self._ill,
+        }
+
+    def _duty(self) -> dict[str, Any]:
+        standby = self._standby
+        if standby is None:
+            return {"duty": str(Duty.ALONE), "active": True}
+        return {
+            "duty": str(standby.duty),
+            "active": standby.duty is not Duty.STANDBY,
+            "registry": "silent" if standby.blind else "ok",
+            "untold": self._voice.kept,
         }
 
     # -- what is heard --------------------------------------------------------------------------
@@ -131,11 +156,6 @@ class Watch:
         """The server says that webhooks were lost: look at everything soon."""
         self._reporter.webhook("lost", number)
         self._again.set()
-
-    def _tell(self, sid: str, change: Change) -> None:
-        self._reporter.tell(change)
-        if self._actor is not None and change.trip is not None:
-            self._actor.consider(sid, change)
 
     # -- what is asked --------------------------------------------------------------------------
 

@@ -76,13 +76,13 @@ Status = Callable[[], dict[str, Any]]
 
 
 class WebhookServer:
-    """Serves webhooks at any path, and ``/healthz`` and ``/readyz``.
+    """Serves webhooks at any path, and ``/healthz``, ``/readyz`` and ``/active``.
 
     Args:
         verifier: Says what is the server's.
         heard: Takes an event; returns at once.
         count: Told what became of each webhook: a value of the ``webhook`` attribute.
-        status: What ``/readyz`` says; ready if its ``ready`` is true.
+        status: What ``/readyz`` says; ready if its ``ready`` is true, active if its ``active`` is.
         lost: Told how many webhooks the server says that it gave up.
     """
 
@@ -158,9 +158,6 @@ class WebhookServer:
             return self._health(request.path)
         if request.method != "POST":
             return web.Response(status=405)
-        status = self._status()
-        if not status.get("active", True):
-            return web.Response(status=503)  # LiveKit tries again, and reaches whoever is active
         try:
             event = self._verifier.read(
                 await self._body(request), request.headers.get("Authorization", "")
@@ -211,6 +208,8 @@ class WebhookServer:
             return _json(status, 200)
         if path == "/readyz":
             return _json(status, 200 if status.get("ready") else 503)
+        if path == "/active":
+            return _json(status, 200 if status.get("active") else 503)
         return web.Response(status=404)
 
 

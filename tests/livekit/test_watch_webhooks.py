@@ -219,11 +219,13 @@ async def test_health_and_a_standby(heard: Heard) -> None:
             async with client.get(f"http://127.0.0.1:{heard.server.port}{path}") as answer:
                 return answer.status
 
+        heard.status = {"ready": True, "active": True}
         assert [await get(p) for p in ("/healthz", "/readyz", "/else")] == [200, 200, 404]
+        assert await get("/active") == 200
         heard.status = {"ready": False, "active": False}
-        assert [await get(p) for p in ("/healthz", "/readyz")] == [200, 503]
-    assert await post(heard, JOINED, signed(JOINED)) == 503, "LiveKit will send it again"
-    assert heard.events == []
+        assert [await get(p) for p in ("/healthz", "/readyz", "/active")] == [200, 503, 503]
+    assert await post(heard, JOINED, signed(JOINED)) == 200
+    assert len(heard.events) == 1, "one that stands by hears all the same"
 
 
 def test_a_verifier_says_why() -> None:

@@ -327,6 +327,13 @@ METRICS: Final[dict[str, Metric]] = {
             ("party",),
         ),
         Metric(
+            "runguard.server.watchers",
+            Kind.GAUGE,
+            "{watcher}",
+            "Watchers of the server, by which of them reports and may act.",
+            ("duty",),
+        ),
+        Metric(
             "runguard.server.webhooks",
             Kind.COUNTER,
             "{webhook}",

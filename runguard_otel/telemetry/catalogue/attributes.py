@@ -140,7 +140,12 @@ ATTRIBUTES: Final[dict[str, Attribute]] = {
         _closed(
             "act",
             "What became of an intervention.",
-            ("done", "dry_run", "changed", "limited", "failed"),
+            ("done", "dry_run", "changed", "limited", "failed", "not_ours"),
+        ),
+        _closed(
+            "duty",
+            "What a watcher does, of several of one server.",
+            ("alone", "active", "standby", "unproven"),
         ),
         Attribute(
             "agent",
