@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runguard_otel.journal.files import Files
-from runguard_otel.journal.record import expand
+from runguard_otel.journal.record import ALONE, Put, Tail, expand
 from runguard_otel.journal.schema import SCHEMA, Row, kept_settings
 from runguard_otel.settings import Settings
 
@@ -45,7 +45,7 @@ class Book:
     def __init__(
         self,
         settings: Settings,
-        tape: Callable[[], Callable[[bytes], None] | None],
+        tape: Callable[[], Put | None],
         job: Callable[[], str],
         agent: Callable[[], str],
         lost: Callable[[int], None],
@@ -58,7 +58,7 @@ class Book:
         self._agent = agent
         self._lost = lost
         self._numbers = itertools.count(1)
-        self._put: Callable[[bytes], None] | None = None
+        self._put: Put | None = None
         self._files: Files | None = None
         self._lock = threading.RLock()
         _open.add(self)
@@ -67,25 +67,26 @@ class Book:
         """Another number, for a policy."""
         return next(self._numbers)
 
-    def write(self, record: bytes, job: str = "") -> None:
+    def write(self, head: bytes, tail: Tail = ALONE, job: str = "") -> None:
         """Keep one line.
 
         Args:
-            record: See :mod:`~runguard_otel.journal.record`.
+            head: See :mod:`~runguard_otel.journal.record`.
+            tail: The same.
             job: Whose it is, if the caller knows; it names the file.
         """
         try:
             put = self._put
             if put is None:
                 put = self._begin(job)
-            put(record)
+            put(head, tail)
         except Exception:  # noqa: BLE001 - a decision stands whether it can be kept or not
             self._lost(1)
 
     def put(self, row: Row, job: str = "") -> None:
         """Keep one line that is rare enough to be made by the JSON encoder."""
         try:
-            self.write(to_line(row), job)
+            self.write(to_line(row), job=job)
         except (TypeError, ValueError):
             self._lost(1)
 
@@ -100,7 +101,7 @@ class Book:
         self._lock = threading.RLock()
         self._put = self._files = None
 
-    def _begin(self, job: str) -> Callable[[bytes], None]:
+    def _begin(self, job: str) -> Put:
         with self._lock:
             if self._put is not None:
                 return self._put
@@ -111,10 +112,10 @@ class Book:
                 files, name = files_of(self._settings, self._lost), name_of(header)
                 self._files = files
 
-                def put(record: bytes) -> None:
-                    files.put(name, [expand(record)])
+                def put(head: bytes, tail: Tail) -> None:
+                    files.put(name, [expand(head + tail[0])])
 
-            put(to_line(header))
+            put(to_line(header), ALONE)
             self._put = put
             return put
 

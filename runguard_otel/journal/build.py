@@ -10,6 +10,7 @@ from runguard_otel.core.ports import Recorder
 from runguard_otel.cost.lasting import Booking
 from runguard_otel.journal.book import Book, files_of
 from runguard_otel.journal.keeper import Keeper
+from runguard_otel.journal.record import Put
 from runguard_otel.journal.recorder import TapedRecorder
 from runguard_otel.journal.taped import TapedPolicies
 from runguard_otel.policies import Policies
@@ -32,7 +33,7 @@ class Telemetry(Protocol):
     def hash_name(self, name: str) -> str:
         """A short word that groups a name, and does not tell it."""
 
-    def tape(self) -> Callable[[bytes], None] | None:
+    def tape(self) -> Put | None:
         """What hands a record to the worker; ``None`` where no worker keeps one."""
 
     def keep_tapes(self, keeper: Keeper) -> None:

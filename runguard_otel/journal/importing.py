@@ -17,7 +17,7 @@ from runguard_otel.core.guards.recogniser import STT_RECONNECT
 from runguard_otel.core.signatures import ROOM_RECONNECT, ROOM_REDIAL, SIGNATURES, TRACK_SUBSCRIBE
 from runguard_otel.core.verdict import Subject
 from runguard_otel.journal.book import Book, name_of, to_line
-from runguard_otel.journal.record import expand
+from runguard_otel.journal.record import Tail, expand
 from runguard_otel.journal.schema import SCHEMA, Row, kept_settings
 from runguard_otel.journal.taped import TapedPolicies
 from runguard_otel.settings import Settings
@@ -119,8 +119,8 @@ class _Made:
     def _clock(self) -> float:
         return self._now
 
-    def _take(self, record: bytes) -> None:
-        self._lines.append(expand(record))
+    def _take(self, head: bytes, tail: Tail) -> None:
+        self._lines.append(expand(head + tail[0]))
 
     def _final(self, text: str, confidence: float | None = None, echo: bool = False) -> None:
         decision = self._speech.on_final(text, confidence, echo=echo, now=self._now)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from runguard_otel.core.ports import AttributeValue, Recorder
 from runguard_otel.core.verdict import Clock, Outcome, Subject, Trip
 from runguard_otel.journal.book import Book, to_line
-from runguard_otel.journal.record import timed
+from runguard_otel.journal.record import TIMED, Tail, tail_of, timed
 from runguard_otel.journal.schema import Row
 
 __all__ = ["TapedRecorder"]
@@ -59,9 +59,10 @@ class TapedRecorder:
     ) -> None:
         self._inner = inner
         self._book = book
+        self._write = book.write
         self._hash = hash_name
         self._clock = clock
-        self._events: dict[tuple[Any, ...], bytes] = {}
+        self._events: dict[tuple[Any, ...], Tail] = {}
         self._add = inner.add
         self.observe = inner.observe
         self.internal_error = inner.internal_error
@@ -79,10 +80,10 @@ class TapedRecorder:
         self._inner.event(signature, outcome, subject, attributes=attributes, context=context)
         # Not outcome.value, which is a property written in Python.
         key = (signature, outcome._value_, subject, *(attributes.items() if attributes else ()))
-        rest = self._events.get(key)
-        if rest is None:
-            rest = self._event(key, signature, outcome, subject, attributes or {})
-        self._book.write(timed(self._clock(), rest), subject.job_id)
+        tail = self._events.get(key)
+        if tail is None:
+            tail = self._event(key, signature, outcome, subject, attributes or {})
+        self._write(timed(TIMED, self._clock()), tail, subject.job_id)
 
     def trip(self, trip: Trip, *, context: object | None = None) -> None:
         """See :class:`~runguard_otel.core.ports.Recorder`."""
@@ -132,14 +133,14 @@ class TapedRecorder:
         outcome: Outcome,
         subject: Subject,
         attributes: Mapping[str, AttributeValue],
-    ) -> bytes:
+    ) -> Tail:
         """Everything of an event's line but its time; remembered, for most events come again."""
         row: Row = {"e": "event", "signature": signature, "outcome": str(outcome)}
         row |= {short: attributes[k] for k, short in _ATTRIBUTES.items() if attributes.get(k)}
-        rest = to_line({**row, **self._whose(subject)})[1:]
+        tail = tail_of(to_line({**row, **self._whose(subject)})[1:])
         if len(self._events) < _REMEMBERED:
-            self._events[key] = rest
-        return rest
+            self._events[key] = tail
+        return tail
 
     def _whose(self, subject: Subject) -> dict[str, str]:
         names = {

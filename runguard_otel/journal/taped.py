@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from runguard_otel.core.guards.misfire import PASS, MisfireDecision, MisfireGuard, MisfireKind
 from runguard_otel.core.guards.overrun import JobPolicy
@@ -21,7 +21,7 @@ from runguard_otel.core.guards.subscription import SubscriptionPolicy
 from runguard_otel.core.ports import AttributeValue
 from runguard_otel.core.verdict import Clock, Decision, Mode, Subject, Trip, Verdict
 from runguard_otel.journal.book import Book
-from runguard_otel.journal.record import timed, timed_with
+from runguard_otel.journal.record import SURE, TIMED, Tail, sure, tail_of, timed
 from runguard_otel.policies import Policies
 from runguard_otel.settings import Settings
 
@@ -96,19 +96,27 @@ class _Pen:
         job: Whose job it judges, if that is known.
     """
 
-    __slots__ = ("head", "put")
+    __slots__ = ("_bare", "head", "put")
 
     def __init__(self, book: Book, kind: str, now: float, job: str = "") -> None:
         number = book.number()
         self.put = book.write
         self.head = f'"e":"in","p":{number},"op":'
+        self._bare: dict[str, Tail] = {}
         row = {"t": now, "e": "policy", "p": number, "kind": kind}
         book.put({**row, "job": job} if job else row, job)
 
     def write(self, now: float, op: str, **rest: Any) -> None:
         """One input, and what was said to it."""
-        more = _pairs(rest)
-        self.put(timed(now, f'{self.head}"{op}"{more and ","}{more}}}'.encode()))
+        if rest:
+            tail = tail_of(f'{self.head}"{op}",{_pairs(rest)}}}'.encode())
+        else:
+            tail = self._bare.get(op) or self._told(op)
+        self.put(timed(TIMED, now), tail)
+
+    def _told(self, op: str) -> Tail:
+        tail = self._bare[op] = tail_of(f'{self.head}"{op}"}}'.encode())
+        return tail
 
 
 class _Misfire(MisfireGuard):
@@ -119,7 +127,7 @@ class _Misfire(MisfireGuard):
     def __init__(self, pen: _Pen, *args: Any, **kwargs: Any) -> None:
         self._pen = pen
         self._put = pen.put
-        self._healthy: dict[int, bytes] = {}
+        self._healthy: dict[int, Tail] = {}
         super().__init__(*args, **kwargs)
 
     def on_final(
@@ -132,18 +140,20 @@ class _Misfire(MisfireGuard):
         duplicate: bool = False,
         now: float,
     ) -> MisfireDecision:
-        decision = _judge(
+        # Not super(), which costs more.
+        decision = MisfireGuard.on_final(
             self, text, confidence, echo=echo, joins=joins, duplicate=duplicate, now=now
         )
-        words = text.count(" ") + 1 if text and not text.isspace() else 0
         if decision is PASS and not (echo or joins or duplicate):
-            rest = self._healthy.get(words) or self._heard(words)
+            words = text.count(" ") + 1
+            tail = self._healthy.get(words) or self._heard(words)
         else:
             flags = {"echo": echo, "joins": joins, "duplicate": duplicate}
             given = {name: True for name, flag in flags.items() if flag}
-            rest = self._final(words, {**given, **said(decision)})
-        record = timed(now, rest) if confidence is None else timed_with(now, confidence, rest)
-        self._put(record)
+            words = text.count(" ") + 1 if text and not text.isspace() else 0
+            tail = self._final(words, {**given, **said(decision)})
+        head = timed(TIMED, now) if confidence is None else sure(SURE, now, confidence)
+        self._put(head, tail)
         return decision
 
     def next_turn(self) -> None:
@@ -154,17 +164,14 @@ class _Misfire(MisfireGuard):
         super().reset()
         self._pen.write(time.monotonic(), "reset")
 
-    def _heard(self, words: int) -> bytes:
-        rest = self._final(words, {})
+    def _heard(self, words: int) -> Tail:
+        tail = self._final(words, {})
         if words < 100:
-            self._healthy[words] = rest
-        return rest
+            self._healthy[words] = tail
+        return tail
 
-    def _final(self, words: int, more: dict[str, Any]) -> bytes:
-        return f'{self._pen.head}"final",{_pairs({"words": words, **more})}}}'.encode()
-
-
-_judge: Final = MisfireGuard.on_final
+    def _final(self, words: int, more: dict[str, Any]) -> Tail:
+        return tail_of(f'{self._pen.head}"final",{_pairs({"words": words, **more})}}}'.encode())
 
 
 def _pairs(facts: dict[str, Any]) -> str:

@@ -205,7 +205,7 @@ class Telemetry:
 
     # A job
 
-    def tape(self) -> Callable[[bytes], None] | None:
+    def tape(self) -> Callable[[bytes, tuple[bytes, int]], None] | None:
         """What hands the worker a record of this job's history; ``None`` where no worker does."""
         sink = self._counts.current
         return sink.tape() if isinstance(sink, HubSink) else None

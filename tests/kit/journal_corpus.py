@@ -15,7 +15,7 @@ import pytest
 from runguard_otel.adapters.livekit import services
 from runguard_otel.journal.book import Book
 from runguard_otel.journal.reading import find
-from runguard_otel.journal.record import expand
+from runguard_otel.journal.record import Tail, expand
 from runguard_otel.journal.replay import replay
 from runguard_otel.journal.taped import TapedPolicies
 from runguard_otel.settings import Settings
@@ -36,8 +36,8 @@ class _Kept(TapedPolicies):
         def lose(number: int) -> None:
             self.lost += number
 
-        def take(record: bytes) -> None:
-            self.lines.append(expand(record))
+        def take(head: bytes, tail: Tail) -> None:
+            self.lines.append(expand(head + tail[0]))
 
         book = Book(settings, lambda: take, lambda: "", lambda: "", lose)
         super().__init__(settings, book)

@@ -10,7 +10,7 @@ from typing import Any
 from runguard_otel.core.verdict import Subject
 from runguard_otel.journal.book import Book
 from runguard_otel.journal.reading import History, find
-from runguard_otel.journal.record import expand
+from runguard_otel.journal.record import Tail, expand
 from runguard_otel.journal.taped import TapedPolicies
 from runguard_otel.settings import Settings
 
@@ -48,8 +48,8 @@ class Desk:
         path.write_bytes(b"\n".join(self.lines) + b"\n")
         return next(one for one in find([folder]) if one.name == name)
 
-    def _tape(self, record: bytes) -> None:
-        self.lines.append(expand(record))
+    def _tape(self, head: bytes, tail: Tail) -> None:
+        self.lines.append(expand(head + tail[0]))
 
     def _lose(self, number: int) -> None:
         self.lost += number

@@ -92,7 +92,7 @@ class HubSink:
         block = self._get_block()
         return block.begin(kind, attributes, began) if block is not None else None
 
-    def tape(self) -> Callable[[bytes], None] | None:
+    def tape(self) -> Callable[[bytes, tuple[bytes, int]], None] | None:
         """What hands the worker a record of this job's history, to keep.
 
         Returns:
