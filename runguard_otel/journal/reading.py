@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from pydantic_core import from_json
 
 from runguard_otel.journal.schema import SCHEMA, Row
 from runguard_otel.settings import Settings
@@ -18,7 +19,6 @@ __all__ = ["History", "UnreadableError", "find"]
 _PART: Final = re.compile(r"(?P<name>.+?)(?:\.(?P<part>\d+))?\.jsonl")
 _BATCH: Final = 2000
 _LONGEST: Final = 1_000_000
-_INPUT: Final = (b'"e":"in"', b'"e":"policy"', b'"e":"lost"')
 
 
 class UnreadableError(ValueError):
@@ -50,7 +50,7 @@ class History:
         if not self._header:
             try:
                 with self.parts[0].open("rb") as file:
-                    header = json.loads(file.readline(_LONGEST))
+                    header = from_json(file.readline(_LONGEST))
                 schema = header["schema"] if header["e"] == "journal" else None
             except OSError as error:
                 raise UnreadableError(f"{self.parts[0]}: {error.strerror}") from error
@@ -90,27 +90,33 @@ class History:
 
     def rows(self) -> Iterator[Row]:
         """Every line that can be read, in order."""
-        return self._parsed(lambda _: True)
+        return self._parsed(only_inputs=False)
 
     def inputs(self) -> Iterator[Row]:
         """What policies were made and told, in order: all that a replay needs."""
-        one, two, three = _INPUT
-        return self._parsed(lambda line: one in line or two in line or three in line)
+        return self._parsed(only_inputs=True)
 
     def wall(self, t: float) -> float:
         """Unix seconds of a line's time."""
         return t + float(self.header.get("clock", 0.0))
 
-    def _parsed(self, wanted: Callable[[bytes], bool]) -> Iterator[Row]:
+    def _parsed(self, *, only_inputs: bool) -> Iterator[Row]:
         self.torn = 0
         for path in self.parts:
-            lines = [line for line in path.read_bytes().split(b"\n") if line and wanted(line)]
+            lines = [
+                line
+                for line in path.read_bytes().split(b"\n")
+                if b'"e":"in"' in line
+                or (not only_inputs and line)
+                or b'"e":"policy"' in line
+                or b'"e":"lost"' in line
+            ]
             for at in range(0, len(lines), _BATCH):
                 yield from self._batch(lines[at : at + _BATCH])
 
     def _batch(self, lines: list[bytes]) -> Iterable[Row]:
         try:
-            rows: list[Row] = json.loads(b"[" + b",".join(lines) + b"]")
+            rows: list[Row] = from_json(b"[" + b",".join(lines) + b"]")
             if len(rows) == len(lines):
                 return rows
         except ValueError:
@@ -119,7 +125,7 @@ class History:
 
     def _one(self, line: bytes) -> Row | None:
         try:
-            row = json.loads(line)
+            row = from_json(line)
             float(row["t"])
         except (ValueError, KeyError, TypeError):
             self.torn += 1
