@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,9 @@ from rich.text import Text
 from runguard_otel import pages
 from runguard_otel.cli.failure import fail, writing
 from runguard_otel.cli.replay import histories_of
-from runguard_otel.journal.reading import History, UnreadableError, find
-from runguard_otel.journal.timeline import Lane, Timeline, clock_time, usd
+from runguard_otel.journal.following import Following
+from runguard_otel.journal.reading import History, UnreadableError
+from runguard_otel.journal.timeline import Lane, Timeline, clock_time, cost_so_far, usd
 from runguard_otel.journal.timeline_page import page
 
 __all__ = ["running", "timeline_command", "view"]
@@ -28,6 +29,8 @@ _PATHS = typer.Argument(None, help="Journals: files, or folders. Default: RUNGUA
 _HTML = typer.Option(None, "--html", help="Write a page here; a folder if there are several calls.")
 _COLOURS: Final = {"good": "green", "bad": "red", "soft": "bright_black", "": "cyan"}
 _SECONDS: Final = 1.0
+_NARROW: Final = 90
+"""Columns below which a table would show of each thing only how it begins."""
 
 
 def timeline_command(
@@ -74,9 +77,17 @@ def view(call: Timeline, width: int) -> Group:
     ]
     lines += [_drawn(lane, label, cells, call.seconds or 1.0) for lane in call.lanes]
     lines.append(_money(call, label, cells))
+    end = clock_time(call.seconds)
+    lines.append(Text(f"{'':<{label}}{clock_time(0):<{cells - len(end)}}{end}", "dim"))
+    lines += [
+        Text(f"{clock_time(span.start)} to {clock_time(span.end)} open: {span.says}", "red")
+        for lane in call.lanes
+        if lane.name == "guards open"
+        for span in lane.spans
+    ]
     for timed in call.trips:
-        cost = (timed.trip.cost or {}).get("total")
-        spent = f" ({usd(float(cost))} so far)" if cost else ""
+        cost = cost_so_far(timed.trip)
+        spent = f" ({cost} so far)" if cost else ""
         lines.append(Text(f"{clock_time(timed.at)} {timed.trip.explain()}{spent}", "red"))
         lines.extend(
             Text(f"      {one.seconds_before:8.1f} s before  {one.signature} {one.detail}", "dim")
@@ -87,9 +98,8 @@ def view(call: Timeline, width: int) -> Group:
     money = call.money
     bill = ", ".join(f"{name} {usd(amount)}" for name, amount in money.by_component.most_common())
     saved, wasted = sum(money.avoided.values()), sum(money.wasted.values())
-    lines.append(
-        Text(f"cost {usd(money.total)} ({bill}); saved {usd(saved)}, wasted {usd(wasted)}")
-    )
+    bill = bill and f" ({bill})"
+    lines.append(Text(f"cost {usd(money.total)}{bill}; saved {usd(saved)}, wasted {usd(wasted)}"))
     return Group(*lines, Text())
 
 
@@ -99,7 +109,9 @@ def _drawn(lane: Lane, label: int, cells: int, seconds: float) -> Text:
         for cell in range(_cell(span.start, seconds, cells), _cell(span.end, seconds, cells) + 1):
             row[cell] = ("━", _COLOURS[span.style])
     for mark in lane.marks:
-        row[_cell(mark.at, seconds, cells)] = ("●", _COLOURS[mark.style])
+        # Not by its color alone.
+        sign = "◆" if mark.style == "bad" else "●"
+        row[_cell(mark.at, seconds, cells)] = (sign, _COLOURS[mark.style])
     return Text.assemble(f"{lane.name:<{label}}", *row)
 
 
@@ -117,63 +129,94 @@ def _cell(at: float, seconds: float, cells: int) -> int:
     return min(cells - 1, max(0, int(at / seconds * cells)))
 
 
-def running(histories: Iterable[History], now: float) -> Table:
+def running(calls: Sequence[Timeline], now: float, width: int, height: int = 0) -> Group:
     """The calls of this host that run: how old, who is there, what is open, what it costs.
 
     Args:
-        histories: Of this host.
+        calls: The most urgent ones first.
         now: ``time.monotonic()``.
+        width: Columns; a narrow terminal gets two lines per call instead of a table.
+        height: Lines there are, 0 for any number. Calls that find no room are counted.
     """
-    shown = Table(title="calls that run on this host", title_justify="left")
-    for name in ("job", "agent", "age", "callers", "guards open", "trips", "cost"):
-        shown.add_column(name, justify="right" if name in ("age", "trips", "cost") else "left")
-    total = 0.0
-    for history in histories:
-        if not _alive(history):
-            continue
-        call = Timeline.of(history)
-        if call.ended:
-            continue
-        last = {lane.name: [s for s in lane.spans if s.end >= call.seconds] for lane in call.lanes}
-        total += call.money.total
-        shown.add_row(
-            escape(history.job),
-            escape(str(history.header.get("agent", ""))),
-            clock_time(max(0.0, now - float(history.header["t"]))),
-            ", ".join(span.says for span in last.get("callers", [])) or "nobody",
-            ", ".join(span.says for span in last.get("guards open", [])) or "-",
+    total = usd(sum(call.money.total for call in calls))
+    run = "1 call runs" if len(calls) == 1 else f"{len(calls)} calls run"
+    head = Text(f"{run} on this host, {total} so far", "bold")
+    most = len(calls)
+    while True:
+        shown = _told(calls[:most], now) if width < _NARROW else _table(calls[:most], now)
+        rest = len(calls) - most
+        group = Group(head, *shown, *[Text(f"and {rest} more", "dim")] * (rest > 0))
+        if not height or not most or _lines(group, width) <= height:
+            return group
+        most -= 1 + most // 8
+
+
+def _table(calls: Sequence[Timeline], now: float) -> list[Table]:
+    named = any(call.history.header.get("agent") for call in calls)
+    table = Table()
+    table.add_column("job", no_wrap=True)
+    if named:
+        table.add_column("agent", no_wrap=True, max_width=20)
+    for name in ("age", "callers", "guards open", "trips", "cost"):
+        right, wraps = name in ("age", "trips", "cost"), name == "guards open"
+        table.add_column(name, justify="right" if right else "left", no_wrap=not wraps)
+    for call in calls:
+        agent = [escape(str(call.history.header.get("agent", "")))] * named
+        guards = ", ".join(call.open_guards)
+        table.add_row(
+            escape(call.history.job),
+            *agent,
+            _age(call, now),
+            ", ".join(call.callers) or "nobody",
+            f"[red]{escape(guards)}[/]" if guards else "-",
             str(len(call.trips)),
             usd(call.money.total),
         )
-    shown.caption = f"{shown.row_count} calls, {usd(total)} so far"
-    return shown
+    return [table] if calls else []
 
 
-def _alive(history: History) -> bool:
-    try:
-        os.kill(int(history.header.get("process", 0)) or os.getpid(), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
+def _told(calls: Sequence[Timeline], now: float) -> list[Text]:
+    lines = []
+    for call in calls:
+        cost = usd(call.money.total)
+        lines.append(Text.assemble((call.history.job, "bold"), f" {_age(call, now)} {cost}"))
+        callers, trips = ", ".join(call.callers) or "nobody", len(call.trips)
+        guards = ", ".join(call.open_guards)
+        lines.append(Text(f"  callers: {callers}; trips: {trips}", overflow="fold"))
+        if guards:
+            lines.append(Text(f"  open: {guards}", "red", overflow="fold"))
+    return lines
+
+
+def _age(call: Timeline, now: float) -> str:
+    return clock_time(max(0.0, now - float(call.history.header["t"])))
+
+
+def _lines(what: Group, width: int) -> int:
+    console = Console(width=width)
+    return len(console.render_lines(what, console.options, pad=False))
 
 
 def _follow(paths: list[Path], seconds: float) -> None:
     until = time.monotonic() + seconds if seconds else float("inf")
-    with Live(console=Console(), auto_refresh=False) as screen:
-        while True:
-            try:
-                table = running(find(paths), time.monotonic())
-            except UnreadableError as error:
-                if not all(map(os.path.isdir, paths)):  # not Path.is_dir: a name may be too long
-                    fail(error)
-                table = running((), 0.0)  # the first call is yet to come
-            screen.update(table, refresh=True)
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            try:
+    console, following = Console(), Following(paths)
+    calls: list[Timeline] = []
+    try:
+        # A screen of its own on a terminal: whatever its size becomes, nothing is left over.
+        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as screen:
+            while True:
+                calls = following.look()
+                size = console.size
+                shown = running(calls, time.monotonic(), size.width, size.height)
+                if not calls:
+                    places = ", ".join(str(path) for path in paths)
+                    shown = Group(shown, Text(f"waiting for calls in {places}", "dim"))
+                screen.update(shown, refresh=True)
+                left = until - time.monotonic()
+                if left <= 0:
+                    break
                 time.sleep(min(_SECONDS, left))
-            except KeyboardInterrupt:
-                return
+    except KeyboardInterrupt:
+        pass  # that is how it ends
+    if console.is_terminal:
+        console.print(running(calls, time.monotonic(), console.width))

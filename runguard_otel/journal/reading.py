@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from runguard_otel.journal.schema import SCHEMA, Row
 from runguard_otel.settings import Settings
 
-__all__ = ["History", "UnreadableError", "find"]
+__all__ = ["History", "UnreadableError", "files_in", "find", "grouped"]
 
 _PART: Final = re.compile(r"(?P<name>.+?)(?:\.(?P<part>\d+))?\.jsonl")
 _BATCH: Final = 2000
@@ -142,19 +142,41 @@ def find(paths: Iterable[Path]) -> list[History]:
     Raises:
         UnreadableError: If there is nothing to read, or a file is none of ours.
     """
-    found: dict[Path, list[tuple[int, Path]]] = {}
-    for path in paths:
-        folder = os.path.isdir(path)  # unlike Path's, never raises
-        if not folder and not os.path.isfile(path):
-            raise UnreadableError(f"{path}: there is no such file or folder")
-        for file in sorted(path.glob("*.jsonl")) if folder else [path]:
-            match = _PART.fullmatch(file.name)
-            name = match["name"] if match else file.name
-            part = int(match["part"] or 1) if match else 1
-            found.setdefault(file.parent / name, []).append((part, file))
+    found = grouped(files_in(paths, missing=_say_missing))
     if not found:
         raise UnreadableError("no journal there: set RUNGUARD_JOURNAL to a folder, and take calls")
-    histories = [History(key.name, [file for _, file in sorted(v)]) for key, v in found.items()]
+    histories = [History(place.name, parts) for place, parts in found.items()]
     for history in histories:
         history.header  # noqa: B018 - says what is wrong before any work is done
     return sorted(histories, key=lambda one: one.name)
+
+
+def files_in(paths: Iterable[Path], *, missing: Callable[[Path], None]) -> Iterator[Path]:
+    """The files of files and folders.
+
+    Args:
+        paths: Files, or folders of ``*.jsonl`` files.
+        missing: Told of a path that is neither.
+    """
+    for path in paths:
+        if os.path.isdir(path):  # unlike Path's, never raises
+            yield from sorted(path.glob("*.jsonl"))
+        elif os.path.isfile(path):
+            yield path
+        else:
+            missing(path)
+
+
+def grouped(files: Iterable[Path]) -> dict[Path, list[Path]]:
+    """The parts of each history, oldest first, by its folder and name."""
+    found: dict[Path, list[tuple[int, Path]]] = {}
+    for file in files:
+        match = _PART.fullmatch(file.name)
+        name = match["name"] if match else file.name
+        part = int(match["part"] or 1) if match else 1
+        found.setdefault(file.parent / name, []).append((part, file))
+    return {place: [file for _, file in sorted(parts)] for place, parts in found.items()}
+
+
+def _say_missing(path: Path) -> None:
+    raise UnreadableError(f"{path}: there is no such file or folder")

@@ -12,7 +12,7 @@ from runguard_otel.journal.money import Money
 from runguard_otel.journal.reading import History
 from runguard_otel.journal.schema import Row
 
-__all__ = ["Lane", "Mark", "Span", "TimedTrip", "Timeline", "clock_time", "usd"]
+__all__ = ["Lane", "Mark", "Span", "TimedTrip", "Timeline", "clock_time", "cost_so_far", "usd"]
 
 LANES: Final = (
     "room", "callers", "sessions", "STT streams", "STT connections", "tracks", "results",
@@ -30,6 +30,8 @@ class Span:
     end: float
     says: str
     style: str = ""
+    lasts: bool = False
+    """Whether its end is only that of what is known."""
 
 
 @dataclass
@@ -86,6 +88,16 @@ class Timeline:
         return _Reader(history).read()
 
     @property
+    def callers(self) -> list[str]:
+        """Who is there at the end of what is known."""
+        return self._lasting("callers")
+
+    @property
+    def open_guards(self) -> list[str]:
+        """What is open at the end of what is known."""
+        return self._lasting("guards open")
+
+    @property
     def acted(self) -> dict[str, int]:
         """What guards changed: how many events of a signature they did not let through."""
         return {
@@ -94,6 +106,15 @@ class Timeline:
             if outcome in _ACTED
         }
 
+    def _lasting(self, name: str) -> list[str]:
+        return [
+            span.says
+            for lane in self.lanes
+            if lane.name == name
+            for span in lane.spans
+            if span.lasts
+        ]
+
 
 def clock_time(seconds: float) -> str:
     """``mm:ss`` or ``h:mm:ss`` of a number of seconds."""
@@ -101,6 +122,12 @@ def clock_time(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes:02}:{left:02}"
+
+
+def cost_so_far(trip: Trip) -> str:
+    """What a call had cost when it tripped, ``""`` if that was nothing or is not known."""
+    total = float((trip.cost or {}).get("total", 0.0))
+    return usd(total) if total else ""
 
 
 def usd(amount: float) -> str:
@@ -130,7 +157,7 @@ class _Reader:
             except (KeyError, TypeError, ValueError):
                 self._history.torn += 1
         for span in self._open.values():
-            span.end = last
+            span.end, span.lasts = last, True
         lanes = [lane for lane in self._lanes.values() if lane.spans or lane.marks]
         money = Money.of(self._history)
         return Timeline(self._history, last, lanes, self._trips, money, self._outcomes, self._ended)
@@ -231,7 +258,7 @@ class _Reader:
     def _guard(self, row: Row, at: float) -> None:
         key = (row["guard"], row.get("signature", ""))
         if row["state"] == "open":
-            self._begin("guards open", key, at, " ".join(filter(None, key)), "bad")
+            self._begin("guards open", key, at, key[1] or key[0], "bad")
         else:
             self._finish("guards open", key, at)
 

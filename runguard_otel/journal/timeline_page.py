@@ -8,11 +8,22 @@ from string import Template
 from typing import Final
 
 from runguard_otel import pages
-from runguard_otel.journal.timeline import Lane, TimedTrip, Timeline, clock_time, usd
+from runguard_otel.journal.timeline import (
+    Lane,
+    Span,
+    TimedTrip,
+    Timeline,
+    clock_time,
+    cost_so_far,
+    usd,
+)
 
 __all__ = ["page"]
 
 _TICKS: Final = 8
+_STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600)
+"""Seconds from one time of the axis to the next."""
+_ROW_PIXELS: Final = 20
 _MOST_MARKS: Final = 2000
 
 
@@ -54,10 +65,10 @@ def page(call: Timeline) -> str:
 
 
 def _lane(lane: Lane, seconds: float) -> str:
+    if lane.name == "guards open":
+        return _guards(lane, seconds)
     parts = [
-        f'<s class="{span.style}" style="left:{_share(span.start, seconds)};'
-        f'width:{_share(span.end - span.start, seconds)}" title="{_when(span.start, span.says)}'
-        f' until {clock_time(span.end)}"></s>'
+        f'<s class="{span.style}" style="{_place(span, seconds)}" title="{_until(span)}"></s>'
         for span in lane.spans[:_MOST_MARKS]
     ]
     parts += [
@@ -68,6 +79,29 @@ def _lane(lane: Lane, seconds: float) -> str:
     over = len(lane.spans) + len(lane.marks) - len(parts)
     name = f"{lane.name} (+{over})" if over else lane.name
     return f'<div class="lane"><span>{name}</span><div>{"".join(parts)}</div></div>\n'
+
+
+def _guards(lane: Lane, seconds: float) -> str:
+    """A row for each, with its name: a telephone shows no title."""
+    rows = {says: n for n, says in enumerate(dict.fromkeys(span.says for span in lane.spans))}
+    parts, named = [], set[str]()
+    for span in lane.spans[:_MOST_MARKS]:
+        top = f"top:{4 + _ROW_PIXELS * rows[span.says]}px"
+        parts.append(
+            f'<s class="bad open" style="{_place(span, seconds)};{top}" title="{_until(span)}"></s>'
+        )
+        if span.says not in named:
+            named.add(span.says)
+            late = span.start > seconds / 2  # its name then ends where the bar does
+            where = f"right:{_share(seconds - span.end, seconds)}" if late else _left(span, seconds)
+            parts.append(f'<b style="{where};{top}">{escape(span.says)}</b>')
+    over = len(lane.spans) - _MOST_MARKS
+    name = f"{lane.name} (+{over})" if over > 0 else lane.name
+    high = 8 + _ROW_PIXELS * len(rows)
+    return (
+        f'<div class="lane"><span>{name}</span>'
+        f'<div style="height:{high}px">{"".join(parts)}</div></div>\n'
+    )
 
 
 def _money(call: Timeline, seconds: float) -> str:
@@ -89,8 +123,13 @@ def _money(call: Timeline, seconds: float) -> str:
 
 
 def _axis(seconds: float) -> str:
-    ticks = (seconds * n / _TICKS for n in range(_TICKS + 1))
-    return "".join(f'<em style="left:{_share(at, seconds)}">{clock_time(at)}</em>' for at in ticks)
+    """Round times, and how long it all was at the end."""
+    step = next((step for step in _STEPS if seconds / step <= _TICKS), seconds / _TICKS)
+    most = int(seconds / step)
+    ticks = [n * step for n in range(most + 1) if seconds - n * step >= step / 2 or not n]
+    return "".join(
+        f'<em style="left:{_share(at, seconds)}">{clock_time(at)}</em>' for at in (*ticks, seconds)
+    )
 
 
 def _trip(timed: TimedTrip) -> str:
@@ -100,8 +139,8 @@ def _trip(timed: TimedTrip) -> str:
         f"<td>{escape(one.detail)}</td></tr>"
         for one in trip.evidence
     )
-    total = (trip.cost or {}).get("total")
-    cost = f" The call had cost {usd(float(total))}." if total else ""
+    spent = cost_so_far(trip)
+    cost = f" The call had cost {spent}." if spent else ""
     return (
         f'<div class="tripped"><p><strong>{clock_time(timed.at)}</strong> '
         f"{escape(trip.explain())}.{cost}</p>"
@@ -124,6 +163,18 @@ def _table(rows: object) -> str:
         for name, value in rows  # type: ignore[attr-defined]
     )
     return f'<div class="scroll"><table>{body}</table></div>' if body else ""
+
+
+def _left(span: Span, seconds: float) -> str:
+    return f"left:{_share(span.start, seconds)}"
+
+
+def _place(span: Span, seconds: float) -> str:
+    return f"{_left(span, seconds)};width:{_share(span.end - span.start, seconds)}"
+
+
+def _until(span: Span) -> str:
+    return f"{_when(span.start, span.says)} until {clock_time(span.end)}"
 
 
 def _share(part: float, whole: float) -> str:

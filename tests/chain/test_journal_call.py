@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,15 @@ from runguard_otel.journal.replay import replay
 from runguard_otel.journal.timeline import LANES, Timeline
 from runguard_otel.journal.timeline_page import page
 from runguard_otel.testing.dispatcher import Dispatcher
+from tests.kit.executors import in_a_terminal
 from tests.kit.workers import Crew
 
 pytestmark = pytest.mark.chain
 
 AGENT = Path(__file__).parents[1] / "kit" / "journal_agent.py"
+CLI = "from runguard_otel.cli import main; main()"
+AT_ITS_TERMINAL = ("sh", "-c", 'terminal=$(tty); exec "$0" "$@" <"$terminal"')
+"""Makes the terminal that of the session, so that its Ctrl-C is one."""
 
 
 def ended(folder: Path) -> History | None:
@@ -28,10 +34,18 @@ def ended(folder: Path) -> History | None:
 
 
 async def test_a_call_with_every_loop_is_all_on_its_timeline(tmp_path: Path) -> None:
-    """Fails if any guard's policy is not made by ``services.policies``, or its trip not taped."""
+    """Fails if any guard's policy is not made by ``services.policies``, or its trip not taped.
+
+    Somebody follows it in a terminal, from before the worker has made its folder until after its
+    job is gone. Fails if a folder must be there, a call that is over stays, or Ctrl-C is an error.
+    """
     journal = tmp_path / "journal"
     crew = Crew(tmp_path, agent=AGENT)
-    async with Dispatcher() as dispatcher:
+    (tmp_path / "screen").mkdir()
+    python = (sys.executable, "-c", CLI)
+    follow = (*AT_ITS_TERMINAL, *python, "timeline", "--live", str(journal))
+    async with in_a_terminal(tmp_path / "screen", *follow) as live, Dispatcher() as dispatcher:
+        await live.until(lambda: live.said("waiting for calls"), 60)
         await crew.start(
             1,
             "module",
@@ -43,10 +57,17 @@ async def test_a_call_with_every_loop_is_all_on_its_timeline(tmp_path: Path) -> 
             (worker,) = await dispatcher.wait_workers(1, 60)
             await dispatcher.dispatch(worker, dispatcher.job("Room-Of-Ada"))
             await dispatcher.wait(lambda: crew.steps("played") or None, 60)
+            await live.until(lambda: live.said("session_overrun:agent_alone"), 60)
+            assert live.said("1 call runs on this host, $0.00") and live.said("│ AJ_")
             crew.finish()
             history = await dispatcher.wait(lambda: ended(journal), 30)
+            over = live.said("0 calls run on this host")
+            await live.until(lambda: live.said("0 calls run on this host") > over, 60)
         finally:
             await crew.end()
+        live.type("\x03")
+        assert await asyncio.wait_for(live.process.wait(), 60) == 0
+        assert "Traceback" not in live.log()
     call = Timeline.of(history)
     assert {timed.trip.guard for timed in call.trips} == set(GuardName)
     assert call.ended == "killed"
