@@ -90,16 +90,22 @@ async def _send(
 
 
 def _webhooks(rooms: int, number: int) -> Iterator[tuple[str, str]]:
-    """Joins, leaves and microphones of people in these rooms, signed beforehand."""
+    """Joins, leaves and microphones of people in these rooms, as long as LiveKit's, signed."""
     dice = random.Random(1)
+    codecs = [{"mime": f"audio/or/video/{n}"} for n in range(10)]
     for n in range(number):
         room = dice.randrange(rooms)
         kind = ("participant_joined", "participant_left", "track_published")[n % 3]
         event = {
             "event": kind,
-            "room": {"sid": f"RM_{room}", "name": f"room-{room}"},
+            "room": {
+                "sid": f"RM_{room}", "name": f"room-{room}", "emptyTimeout": 300,
+                "departureTimeout": 20, "creationTime": "1795917384", "enabledCodecs": codecs,
+            },
             "participant": {
                 "sid": f"PA_{n // 3}", "identity": f"who-{n // 3}", "joinedAtMs": str(n * 1000),
+                "permission": {"canSubscribe": True, "canPublish": True, "canPublishData": True},
+                "capabilities": ["CAP_PACKET_TRAILER", "CAP_COMPRESSION_DEFLATE_RAW"],
             },
             "track": {"sid": f"TR_{n}", "source": "MICROPHONE"},
             "id": f"EV_{n}",

@@ -212,6 +212,8 @@ class _Arrivals:
         """
         times = [t for t, _ in self._items[but_first and self._counted_until == -inf :]]
         times = [t for t in times if t > self._counted_until and t >= after]
+        if len(times) < 2:
+            return times
         windows = ([t for t in times[i:] if t - begin < window] for i, begin in enumerate(times))
         return max(windows, key=len, default=[])
 
@@ -572,6 +574,8 @@ class RoomPolicy:
         return []
 
     def _settle_twins(self, agents: list[Member], now: float) -> list[Change]:
+        if len(agents) < 2 and not self._dispatches and not self._twins:
+            return []  # as in most rooms, at most times
         names = {a.agent for a in agents if a.agent is not None}
         names = {name for name in names if self._together(name, agents)} | self._dispatched_twice()
         ended = [name for name in self._twins if name not in names]
