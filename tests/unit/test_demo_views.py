@@ -20,7 +20,7 @@ from runguard_otel.demo.live import LiveView
 from runguard_otel.demo.machine import Machine, TooSlow
 from runguard_otel.demo.plain import PlainView
 from runguard_otel.demo.report import write_page
-from runguard_otel.demo.report.chart import nice_ticks
+from runguard_otel.demo.report.chart import chart, nice_ticks
 from runguard_otel.demo.runs import Plan
 from runguard_otel.demo.scene import STORMS
 from runguard_otel.demo.tables import ending
@@ -127,6 +127,15 @@ def test_the_report_is_well_formed_loads_nothing_and_escapes_what_was_said(tmp_p
     assert text.count("<figure>") == len(STORMS)
     assert text.count('class="trip" style') == len(STORMS)
     assert "5 of 5" in text
+
+
+def test_trips_that_come_close_together_share_one_label() -> None:
+    off, on = played("overrun").pair(storm("overrun"))  # ten seconds
+    on.trips[:] = [{"at": at, "explanation": "why"} for at in (6.0, 1.4, 1.0, 9.0)]
+    drawn = chart(off, on)
+    assert drawn.count('class="trip"') == 4
+    labels = re.findall(r'left:(\S+)%" title="why">(?:<b>(.*?)</b>)?', drawn)
+    assert labels == [("10.00", ""), ("14.00", "2 trips"), ("60.00", "trip"), ("90.00", "trip")]
 
 
 def test_the_report_of_a_failure_says_so(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from itertools import zip_longest
 from typing import Final
 
 from runguard_otel.demo.runs import ACTED, Run
@@ -18,6 +19,7 @@ __all__ = ["chart", "nice_ticks"]
 _WIDTH: Final = 1000
 _HEIGHT: Final = 300
 _ROOM: Final = 1.04  # of the highest value: the line must not touch the frame
+_LABEL: Final = 0.2  # of the width: "2 trips" on a telephone
 _MEASURES: Final = {
     "cost": "rough cost",
     "connections": "times the agent joined the room",
@@ -67,20 +69,32 @@ def chart(off: Run, on: Run) -> str:
         for tick in nice_ticks(seconds, 5)
         if x(tick) < 0.97
     )
-    trips = "".join(
-        f'<i class="trip" style="left:{100 * x(trip["at"]):.2f}%"'
-        f' title="{escape(trip["explanation"])}"><b>trip</b></i>'
-        for trip in on.trips
-    )
     lines = _line("off", curves[False], seconds, x, y) + _line("on", curves[True], seconds, x, y)
     return (
         f"<figure><figcaption>{_MEASURES[off.storm.measure]}</figcaption>"
         f'<div class="plot" role="img" aria-label="{_summary(off, on, curves)}">{grid}'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
-        f"{lines}</svg>{trips}</div>"
+        f"{lines}</svg>{_trips(on, x)}</div>"
         f'<div class="lane" aria-hidden="true">{_marks(on, x)}</div>'
         f'<div class="axis" aria-hidden="true">{axis}</div></figure>'
     )
+
+
+def _trips(on: Run, x: Scale) -> str:
+    """A line per trip; those so close that their labels would overlap share the last one's."""
+    drawn, together = "", 0
+    trips = sorted(on.trips, key=lambda trip: float(trip["at"]))
+    for trip, after in zip_longest(trips, trips[1:]):
+        together += 1
+        label = ""
+        if after is None or x(after["at"]) - x(trip["at"]) > _LABEL:
+            label = f"<b>{'trip' if together == 1 else f'{together} trips'}</b>"
+            together = 0
+        drawn += (
+            f'<i class="trip" style="left:{100 * x(trip["at"]):.2f}%"'
+            f' title="{escape(trip["explanation"])}">{label}</i>'
+        )
+    return drawn
 
 
 def _line(name: str, curve: Sequence[Point], seconds: float, x: Scale, y: Scale) -> str:
