@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.fixtures import leave_out
+from tests.kit.process import NotInstalled
 from tools.install_servers import NPM
 
 pytestmark = pytest.mark.unit
@@ -58,7 +60,10 @@ def pyright(file: str, config: Path) -> dict[int, str]:
     }
     config = config.with_name("pyrightconfig.json")
     config.write_text(json.dumps(settings))
-    command = [NPM / "node_modules" / ".bin" / "pyright", "--outputjson", "-p", config]
+    program = NPM / "node_modules" / ".bin" / "pyright"
+    if not program.exists():
+        leave_out(NotInstalled("pyright is not installed: make servers"))
+    command = [program, "--outputjson", "-p", config]
     done = subprocess.run(
         [*map(str, command), "--pythonpath", sys.executable],
         capture_output=True,
