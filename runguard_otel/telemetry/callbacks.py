@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from runguard_otel.core.verdict import Trip
 
@@ -92,6 +92,10 @@ class Callbacks:
             logger.warning("on_trip callback %r is too slow: a trip was not passed on", callback)
 
 
+_USERS_OWN: Final = (Exception, SystemExit)
+"""What a callback may raise: ``sys.exit()`` in one must end neither our thread nor the host."""
+
+
 def _run(waiting: _Waiting) -> None:
     while (call := waiting.get()) is not None:
         callback, trip, context = call
@@ -104,7 +108,7 @@ def _run(waiting: _Waiting) -> None:
 async def _call_async(callback: TripCallback, trip: Trip) -> None:
     try:
         await callback(trip)
-    except Exception:  # the user's own code
+    except _USERS_OWN:
         logger.warning("on_trip callback %r failed", callback, exc_info=True)
 
 
@@ -113,7 +117,7 @@ def _call(callback: TripCallback, trip: Trip) -> None:
         result = callback(trip)
         if inspect.isawaitable(result):
             asyncio.run(_wait(result))
-    except Exception:  # the user's own code
+    except _USERS_OWN:
         logger.warning("on_trip callback %r failed", callback, exc_info=True)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import pickle
+import sys
 import threading
 
 import pytest
@@ -81,6 +82,26 @@ def test_a_blocking_callback_holds_up_nobody_and_a_failing_one_is_logged(
     assert heard.wait(5)
     assert bench.telemetry.flush(5)
     assert "failing" in caplog.text
+
+
+async def test_a_callback_that_calls_exit_ends_neither_its_thread_nor_the_host(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    def leaves(_: Trip) -> None:
+        sys.exit("in a thread")
+
+    async def leaves_too(_: Trip) -> None:
+        sys.exit("on the host's loop")
+
+    for callback in (leaves, leaves_too, lambda trip: heard.append(trip.signature)):
+        bench.telemetry.on_trip(callback)
+    bench.recorder.trip(trip())
+    await asyncio.sleep(0)
+    assert await asyncio.to_thread(bench.telemetry.flush, 5)
+    assert len(heard) == 1
+    assert "leaves at" in caplog.text and "leaves_too at" in caplog.text
 
 
 def test_a_shutdown_ends_the_thread_of_the_callbacks_after_what_waits(bench: Bench) -> None:
