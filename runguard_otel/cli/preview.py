@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import typer
 
 from runguard_otel import pages
 from runguard_otel._shipped import ROOT
+from runguard_otel.claims.redact import scrub
 from runguard_otel.cli.failure import fail, writing
 
 __all__ = ["preview"]
@@ -49,7 +51,7 @@ def preview(
         fail(error)
     path = out if out.suffix == ".html" else out / "runguard-preview.html"
     with writing():
-        pages.write(path, page(found, shown, prometheus))
+        pages.write(path, page(found, shown, scrub(prometheus, prometheus)))
     empty = [f"{f.board['title']}: {s.panel['title']}" for f in found for s in f.panels if s.empty]
     result: dict[str, Any] = {
         "written": str(path),
@@ -63,7 +65,6 @@ def preview(
 
 
 def _seconds(span: str) -> float:
-    number, unit = span[:-1], span[-1:]
-    if unit not in _UNITS or not number.isdigit() or not int(number):
+    if not re.fullmatch("[1-9][0-9]{0,4}[mhd]", span):
         raise typer.BadParameter(f"{span!r}: a range such as 30m, 3h or 1d")
-    return float(int(number) * _UNITS[unit])
+    return float(int(span[:-1]) * _UNITS[span[-1]])
