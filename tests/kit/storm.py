@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from tests.kit.history import History, Labels
 
-__all__ = ["FRONT", "NIGHT", "healthy", "storm"]
+__all__ = ["FRONT", "NIGHT", "beside_a_watcher", "healthy", "storm"]
 
 FRONT = {"cluster": "eu", "service_name": "front-desk", "instance": "w1:9464", "job": "agents"}
+WATCHER = {"cluster": "watched", "service_name": "runguard-watch", "instance": "w3:9464"}
 NIGHT = {"cluster": "us", "service_name": "night-desk", "instance": "w2:9464", "job": "agents"}
 
 AGENTS = {"front-desk": "reservations", "night-desk": "unnamed"}  # LiveKit's default is no name
@@ -37,6 +38,23 @@ def storm(end: float, *, enforce: bool) -> History:
     _cascade(history, NIGHT, enforce)
     _overruns(history, NIGHT, enforce)
     _mishaps(history)
+    return history
+
+
+def beside_a_watcher(end: float) -> History:
+    """One loop in two clusters that are the same; the server of ``watched`` has a watcher, too.
+
+    Args:
+        end: Unix time of the last sample.
+    """
+    history = History(agents=AGENTS)
+    history.heartbeat(FRONT, end)
+    _ordinary(history, FRONT)
+    _reconnects(history, FRONT, enforce=False, watched=False)
+    for found in history.series.values():
+        found += [(n.replace('cluster="eu"', 'cluster="watched"'), v) for n, v in found]
+    history.heartbeat(WATCHER, end)
+    _from_outside(history, WATCHER, until=181)
     return history
 
 
@@ -109,7 +127,7 @@ def _ordinary(h: History, o: Labels) -> None:
         h.dollars("runguard.cost.estimated", o, rate, component=component, **names)
 
 
-def _reconnects(h: History, o: Labels, enforce: bool) -> None:
+def _reconnects(h: History, o: Labels, enforce: bool, *, watched: bool = True) -> None:
     who = {"signature": "room_reconnect", "agent": "reservations"}
     guard = "room_reconnect"
     h.count("runguard.signatures", o, 0.0015, outcome="allowed", **who)
@@ -139,10 +157,11 @@ def _reconnects(h: History, o: Labels, enforce: bool) -> None:
         _saved(h, "wasted", o, guard, (138, 181, 0.0026), ("transport", "agent"))
         _nothing(h, "avoided", o, guard, ("transport", "agent"))
     h.count("runguard.room.disconnects", o, 0, (138, 145, 1.2), reason="duplicate_identity")
-    _from_outside(h, o)
+    if watched:
+        _from_outside(h, o)
 
 
-def _from_outside(h: History, o: Labels) -> None:
+def _from_outside(h: History, o: Labels, until: float = 144) -> None:
     """The same loops, as the server shows them."""
     who = {
         "guard": "room_reconnect",
@@ -151,8 +170,11 @@ def _from_outside(h: History, o: Labels) -> None:
         "mode": "observe",
         "vantage": "server",
     }
-    h.count("runguard.trips", o, 0, (138, 144, 0.05), action="none", **who)
-    h.level("runguard.guards.open", o, 0, (138, 144, 18), **who)
+    shown = {name: who[name] for name in ("signature", "agent", "vantage")}
+    h.count("runguard.trips", o, 0, (138, until, 0.05), action="none", **who)
+    h.count("runguard.signatures", o, 0, (138, until, 1.9), outcome="observed", **shown)
+    h.level("runguard.guards.open", o, 0, (138, until, 18), **who)
+    h.level("runguard.server.watchers", o, 1, duty="alone")
     h.level("runguard.server.rooms", o, 18)
     h.level("runguard.server.rooms.oldest", o, 900)
     for party in ("agent", "caller", "other"):
