@@ -274,6 +274,7 @@ def _compose(
         return RunGuard(settings)
     try:
         from runguard_otel.adapters.livekit import patches as host_patches
+        from runguard_otel.adapters.livekit import unusable
         from runguard_otel.adapters.livekit.facts.job import agent_name, session_key
         from runguard_otel.adapters.livekit.process.late import adopt
         from runguard_otel.adapters.livekit.services import Services
@@ -306,7 +307,16 @@ def _compose(
         services.on_close.append(services.settle)
         services.claims = ClaimService(settings, lambda: services.worker)
         services.bring_up = instrument_process
-        patches = PatchSet(host_patches(services, rooms_alone=rooms_alone))
+        broken = None if rooms_alone else unusable()
+        if broken is not None:
+            logger.error(
+                "livekit-agents is installed and cannot be imported (%s: %s): only rooms are "
+                "guarded. `python -c 'import livekit.agents'` shows where it fails",
+                type(broken).__name__,
+                broken,
+            )
+        only_rooms = rooms_alone or broken is not None
+        patches = PatchSet(host_patches(services, rooms_alone=only_rooms))
         patches.install()
         adopt(services)
     except Exception as error:  # fail open, loudly: the call comes first

@@ -82,3 +82,23 @@ def test_the_handle_says_what_it_is() -> None:
         )
         == "<RunGuard: nothing is patched>"
     )
+
+
+def test_agents_that_cannot_be_imported_are_told_of_in_one_line_and_rooms_are_guarded() -> None:
+    """Something that they need is not there. Mutant: six warnings about names of a release."""
+    command = (
+        "import importlib.abc, logging, sys\n"
+        "logging.basicConfig(stream=sys.stdout, format='%(message)s')\n"
+        "class Lacking(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'psutil':\n"
+        "            raise ModuleNotFoundError('No module named psutil', name=name)\n"
+        "sys.meta_path.insert(0, Lacking())\n"
+        "import runguard_otel\n"
+        "print(runguard_otel.instrument())\n"
+    )
+    said = run(command).splitlines()
+    assert len(said) == 2, said
+    assert "cannot be imported (ModuleNotFoundError: No module named psutil)" in said[0]
+    assert "only rooms are guarded" in said[0]
+    assert "4 of 4 hooks" in said[1]

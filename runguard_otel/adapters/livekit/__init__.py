@@ -38,6 +38,7 @@ release. ``services`` is what all folders are given by the composition root.
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from runguard_otel.adapters.livekit.services import Services
     from runguard_otel.adapters.patching import Patch
 
-__all__ = ["modules", "patches"]
+__all__ = ["modules", "patches", "unusable"]
 
 _TABLE: Final = {
     "process.hooks": "telemetry",
@@ -98,6 +99,21 @@ def modules(*, rooms_alone: bool = False) -> dict[str, str]:
     # By its package: a class that a later release renames must not make it look like 0.12.
     other = _OTHER_IN_0_12 if _installed("livekit.agents.pipeline") else {}
     return {f"{__name__}.{other.get(name, name)}": guard for name, guard in _TABLE.items()}
+
+
+def unusable() -> Exception | None:
+    """Why livekit-agents, though it is installed, cannot be imported; ``None`` if it can.
+
+    Releases 1.2 to 1.5 do not import beside openai 3, which no longer brings the httpx they need
+    (``findings/an-agent-that-no-longer-imports.sh``).
+    """
+    if not _installed("livekit.agents"):
+        return None
+    try:
+        import_module("livekit.agents")
+    except Exception as error:  # noqa: BLE001 - whatever a package does when it is imported
+        return error
+    return None
 
 
 def _installed(name: str) -> bool:
