@@ -9,6 +9,7 @@ needs one is started when the worker or the job really runs.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,7 +82,12 @@ class RunGuard:
         Args:
             callback: A function or coroutine function of one :class:`Trip`. What it raises is
                 logged and goes no further; a coroutine is scheduled on the running loop.
+
+        Raises:
+            SettingsError: If it is no function of one argument.
         """
+        if not _takes_a_trip(callback):
+            raise SettingsError(f"on_trip({callback!r}): pass a function of one Trip")
         if self._telemetry is not None:
             self._telemetry.on_trip(callback)
         return callback
@@ -175,8 +181,20 @@ def _check(
                 f"{name}={provider!r} cannot be used: pass an OpenTelemetry provider, which has "
                 f"{method}()"
             )
-    if on_trip is not None and not callable(on_trip):
+    if on_trip is not None and not _takes_a_trip(on_trip):
         raise SettingsError(f"on_trip={on_trip!r} cannot be used: pass a function of one Trip")
+
+
+def _takes_a_trip(callback: object) -> bool:
+    if not callable(callback):
+        return False
+    try:
+        inspect.signature(callback).bind(object())
+    except TypeError:
+        return False
+    except ValueError:  # some built-in functions do not say what they take
+        pass
+    return True
 
 
 def instrument_rooms(**providers: Any) -> RunGuard:

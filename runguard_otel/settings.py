@@ -461,21 +461,28 @@ def _from_environment(names: Iterable[str]) -> dict[str, Any]:
 
 
 def misspelt() -> dict[str, str]:
-    """The ``RUNGUARD_*`` variables that name no setting, each with the one it resembles or ``""``.
+    """The variables that name no setting, each with the one it resembles or ``""``.
 
-    A typo in a name is as silent as one in a value, and hides what somebody wanted.
+    Those that begin with ``RUNGUARD_``, and those that were meant to: ``RUNGARD_MODE``. A typo in a
+    name is as silent as one in a value, and hides what somebody wanted.
     """
     known = [name.upper() for name in Settings.model_fields]
-    given = sorted(n for n in os.environ if n.startswith(ENV_PREFIX))
-    words = [name.removeprefix(ENV_PREFIX) for name in given]
-    near = {word: _nearest(word, known) for word in words if word not in known}
-    return {ENV_PREFIX + word: ENV_PREFIX + meant if meant else "" for word, meant in near.items()}
+    found = {}
+    for name in sorted(os.environ):
+        word = name.removeprefix(ENV_PREFIX)
+        if word != name and word not in known:
+            meant = _nearest(word, known)
+            found[name] = ENV_PREFIX + meant if meant else ""
+        elif word == name and name[:2].upper() == "RU":
+            meant = _nearest(name.upper(), (ENV_PREFIX + one for one in known), 0.92)
+            found |= {name: meant} if meant else {}
+    return found
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: str, known: Iterable[str], cutoff: float = 0.75) -> str:
     import difflib  # for a mistake only
 
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)), "")
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), "")
 
 
 def _watching(found: dict[str, Any]) -> dict[str, Any]:

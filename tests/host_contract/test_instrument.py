@@ -181,6 +181,7 @@ class _Mistake(NamedTuple):
         ),
         _Mistake({"settings": 42}, "settings"),
         _Mistake({"on_trip": "x"}, "on_trip='x'.*function of one Trip"),
+        _Mistake({"on_trip": lambda: None}, "on_trip=.*function of one Trip"),
         _Mistake({"tracer_provider": 3}, "tracer_provider=3.*get_tracer"),
         _Mistake({"meter_provider": object()}, "meter_provider=.*get_meter"),
         _Mistake({"logger_provider": "otlp"}, "logger_provider='otlp'.*get_logger"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -164,7 +165,7 @@ def test_a_price_has_a_day_and_no_time(tmp_path: Path) -> None:
         PriceBook.load(write(tmp_path, timed))
 
 
-@pytest.mark.parametrize("path", ["~nobody-of-that-name/prices.toml", "words"])
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/prices.toml", "words", "pipe"])
 def test_an_unusable_override_is_a_price_book_error_whatever_is_wrong(
     tmp_path: Path, path: str
 ) -> None:
@@ -172,5 +173,8 @@ def test_an_unusable_override_is_a_price_book_error_whatever_is_wrong(
         path = str(tmp_path / "prices.toml")
         text = 'aliases = "x"\n[[price]]\n'
         Path(path).write_text(text, encoding="utf-8")
+    if path == "pipe":  # nobody writes to it: to open it is to wait for ever
+        path = str(tmp_path / "pipe")
+        os.mkfifo(path)
     with pytest.raises(PriceBookError):
         PriceBook.load(path)

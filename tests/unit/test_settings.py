@@ -129,6 +129,9 @@ def test_a_kill_switch_that_cannot_be_read_observes(
     [
         ("RUNGUARD_MOD", "RUNGUARD_MODE"),
         ("RUNGUARD_DISABLE", "RUNGUARD_DISABLED"),
+        ("RUNGARD_MODE", "RUNGUARD_MODE"),
+        ("RUN_GUARD_MODE", "RUNGUARD_MODE"),
+        ("runguard_mode", "RUNGUARD_MODE"),
         ("RUNGUARD_VAD_MISFIRE_LIMT", "RUNGUARD_VAD_MISFIRE_LIMIT"),
     ],
 )
@@ -152,6 +155,7 @@ def test_a_variable_that_resembles_no_setting_is_only_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RUNGUARD_QQQ", "1")
+    monkeypatch.setenv("RUNNER_MODE", "1")  # somebody else's
     assert Settings.load().mode is Mode.ENFORCE
     assert "RUNGUARD_QQQ is no setting" in caplog.text
 
