@@ -18,6 +18,7 @@ GENERATORS = (
     "tools.telemetry_doc",
     "tools.prices_json",
     "tools.recognisers_doc",
+    "tools.models_doc",
     "alerts.build",
     "dashboards.build",
 )

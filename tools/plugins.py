@@ -1,8 +1,8 @@
 """Run ``tests/plugins`` with released speech plugins, in environments of their own.
 
 ``requirements/plugins/NAME-VERSION.txt`` names what is in one; ``tests/plugins/test_NAME.py`` runs.
-With ``recognisers`` the laboratory prints what each of them does, and fails where it does otherwise
-than ``facts/recognisers`` says.
+With ``recognisers`` and ``models`` the laboratory prints what each of them does, and fails where it
+does otherwise than ``facts/recognisers.json`` or ``facts/billing.json`` says.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.matrix_environments import ROOT, InstallFailed, prepared
+
+LABORATORY = {"recognisers": ("stt",), "models": ("llm", "tts")}
+"""What the laboratory runs in which environment."""
 
 
 def main() -> int:
@@ -29,8 +32,8 @@ def main() -> int:
             failed = 1
             continue
         commands = [["pytest", "-q", f"tests/plugins/test_{name}.py"]]
-        if name == "recognisers":
-            commands.insert(0, ["tests.plugins.lab", "--check"])
+        if name in LABORATORY:
+            commands.insert(0, ["tests.plugins.lab", "--check", "--of", *LABORATORY[name]])
         for command in commands:
             done = subprocess.run([str(python), "-m", *command], cwd=ROOT, check=False)
             failed |= done.returncode != 0

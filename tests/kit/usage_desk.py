@@ -77,11 +77,15 @@ class CountingMeter(Meter):
 
 
 class Desk:
-    """The adapter installed over a real meter."""
+    """The adapter installed over a real meter.
 
-    def __init__(self) -> None:
+    Args:
+        book: Its prices.
+    """
+
+    def __init__(self, book: PriceBook = BOOK) -> None:
         self.recorder = MemoryRecorder()
-        self.meter = CountingMeter(BOOK, self.recorder, plan="ship", session=session_key)
+        self.meter = CountingMeter(book, self.recorder, plan="ship", session=session_key)
         self.services = Services(Settings.load(), self.recorder, usage=self.meter)
         self.patches = PatchSet(usage.patches(self.services))
         self.patches.install()

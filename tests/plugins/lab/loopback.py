@@ -1,7 +1,8 @@
 """A provider on this machine: one server that answers whatever host a plugin asks for.
 
-While it runs, every connection of ``aiohttp`` ends here, whatever its address says, so that plugins
-run with the endpoints they ship. What speaks with another client gets the address.
+While it runs, every connection of ``aiohttp``, ``httpx`` and ``httpx2`` (which OpenAI's client
+uses) ends here, whatever its address says, so that plugins run with the endpoints they ship. What
+speaks with another client gets the address.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import aiohttp
@@ -59,19 +62,32 @@ class Script:
 
 @contextlib.contextmanager
 def everywhere(port: int) -> Iterator[None]:
-    """Whoever is asked for by ``aiohttp``, this port answers, in plain text."""
+    """Whoever is asked for by one of these clients, this port answers, in plain text."""
     connector = aiohttp.TCPConnector
+    clients = [import_module(name) for name in ("httpx", "httpx2") if find_spec(name)]
+    originals = [client.AsyncHTTPTransport.handle_async_request for client in clients]
     original = connector._create_connection
 
     async def connect(self: Any, req: Any, traces: Any, timeout: Any) -> Any:
         _, protocol = await self._loop.create_connection(self._factory, "127.0.0.1", port)
         return protocol
 
+    def instead(handle: Any) -> Any:
+        async def here(self: Any, request: Any) -> Any:
+            request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=port)
+            return await handle(self, request)
+
+        return here
+
     connector._create_connection = connect  # type: ignore[method-assign]
+    for client, handle in zip(clients, originals, strict=True):
+        client.AsyncHTTPTransport.handle_async_request = instead(handle)
     try:
         yield
     finally:
         connector._create_connection = original  # type: ignore[method-assign]
+        for client, handle in zip(clients, originals, strict=True):
+            client.AsyncHTTPTransport.handle_async_request = handle
 
 
 class Provider:

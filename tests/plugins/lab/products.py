@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
@@ -20,13 +20,13 @@ KEY: Final = {"api_key": "none"}
 
 
 class Product(NamedTuple):
-    """A recogniser of a plugin.
+    """A recogniser of a plugin, or one of its other models.
 
     Args:
         plugin: The package under ``livekit.plugins``; ``inference`` is LiveKit's own.
         name: The class, and what tells it from others of the plugin.
         script: What its provider says.
-        make: Makes the ``STT``, from the plugin's module and the provider.
+        make: Makes the model, from the plugin's module and the provider.
         streams: Whether ``stream()`` is run.
         batch: Whether ``recognize()`` is run.
     """
@@ -174,15 +174,16 @@ RECOGNISERS: Final = (
 )
 
 
-def installed(*wanted: str) -> list[tuple[Product, Any, str]]:
+def installed(*wanted: str, of: Iterable[Product] = RECOGNISERS) -> list[tuple[Product, Any, str]]:
     """Those whose plugin is here, with its module and release.
 
     Args:
         *wanted: Parts of their keys; all of them without any.
+        of: The table to look into.
     """
     found: list[tuple[Product, Any, str]] = []
     plugins = find_spec("livekit.plugins") is not None  # to look into what is not there raises
-    for product in RECOGNISERS:
+    for product in of:
         if wanted and not any(part in product.key for part in wanted):
             continue
         if product.plugin == "inference":

@@ -1,0 +1,73 @@
+"""Which language models and voices are run: how each is made, and the stand-in for its provider."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tests.plugins.lab import replies
+from tests.plugins.lab.loopback import Provider
+from tests.plugins.lab.products import Product, plain
+
+__all__ = ["LANGUAGE_MODELS", "VOICES"]
+
+
+def inside(module: str, cls: str = "LLM") -> Any:
+    """A class of a module of the plugin."""
+
+    def make(plugin: Any, lab: Provider) -> Any:
+        return plain(cls)(getattr(plugin, module), lab)
+
+    return make
+
+
+def with_(name: str, **options: Any) -> Any:
+    """``openai.LLM.with_...``: another provider by OpenAI's client."""
+
+    def make(module: Any, lab: Provider) -> Any:
+        return getattr(module.LLM, f"with_{name}")(api_key="none", **options)
+
+    return make
+
+
+def azure(module: Any, lab: Provider) -> Any:
+    return module.LLM.with_azure(
+        api_key="none",
+        azure_endpoint="https://laboratory.openai.azure.com",
+        azure_deployment="our-deployment",
+        api_version="2024-10-21",
+    )
+
+
+def inference(_: Any, lab: Provider) -> Any:
+    from livekit.agents import inference as module
+
+    return module.LLM("openai/gpt-4.1-mini", api_key="none", api_secret="none" * 8)
+
+
+LANGUAGE_MODELS: Final = (
+    Product("anthropic", "LLM", replies.Anthropic, plain("LLM")),
+    Product("baseten", "LLM", replies.Chat, plain("LLM")),
+    Product("cerebras", "LLM", replies.Chat, plain("LLM")),
+    Product("google", "LLM", replies.Gemini, plain("LLM")),
+    Product("groq", "LLM", replies.Chat, plain("LLM")),
+    Product("inference", "LLM", replies.Chat, inference),
+    Product("mistralai", "LLM", replies.Conversations, plain("LLM")),
+    Product(
+        "mistralai", "LLM chat_completions", replies.Chat, plain("LLM", api_mode="chat_completions")
+    ),
+    Product("openai", "LLM", replies.Chat, plain("LLM")),
+    Product("openai", "LLM.with_azure", replies.Chat, azure),
+    Product("openai", "LLM.with_deepseek", replies.Chat, with_("deepseek")),
+    Product("openai", "LLM.with_fireworks", replies.Chat, with_("fireworks")),
+    Product("openai", "LLM.with_openrouter", replies.Chat, with_("openrouter")),
+    Product("openai", "LLM.with_telnyx", replies.Chat, with_("telnyx")),
+    Product("openai", "LLM.with_together", replies.Chat, with_("together")),
+    Product("openai", "LLM.with_x_ai", replies.Chat, with_("x_ai")),
+    Product("openai", "responses.LLM", replies.ResponsesSocket, inside("responses")),
+    Product("perplexity", "LLM", replies.Chat, plain("LLM")),
+    Product("perplexity", "responses.LLM", replies.Responses, inside("responses")),
+    Product("sarvam", "LLM", replies.Chat, plain("LLM")),
+    Product("xai", "responses.LLM", replies.Responses, inside("responses")),
+)
+
+VOICES: Final[tuple[Product, ...]] = ()

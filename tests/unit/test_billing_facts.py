@@ -1,0 +1,95 @@
+"""What language models and voices report: the table is sound, and its bills are usage x price."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from runguard_otel.adapters.livekit.facts.billing import REPORTS
+from runguard_otel.cost.defaults import defaults
+from runguard_otel.cost.pricebook import PriceBook
+
+pytestmark = pytest.mark.unit
+
+BOOK = PriceBook.load()
+LLM, TTS = REPORTS["llm"], REPORTS["tts"]
+NUMBERS = {
+    "input": r"(\d+) in\b",
+    "cached": r"(\d+) of them cached",
+    "output": r"(\d+) out",
+    "total": r"(\d+) in all",
+    "characters": r"(\d+) characters",
+}
+
+
+def name(row: dict[str, Any]) -> str:
+    return f"{row['plugin']} {row['product']}"
+
+
+def numbers(report: str) -> dict[str, Decimal]:
+    """What a report says, by name; 0 where it does not."""
+    found = {key: re.search(pattern, report) for key, pattern in NUMBERS.items()}
+    return {key: Decimal(match[1]) if match else Decimal(0) for key, match in found.items()}
+
+
+def cost(component: str, row: dict[str, Any], report: str) -> Decimal | None:
+    """Usage times price, worked out here; ``None`` without a price."""
+    found = row["found"]
+    price = BOOK.find(component, found["provider"], found["model"])
+    meter = "characters" if component == "tts" else "input_tokens"
+    if price is None or meter not in price.rates:
+        return None
+    said, rates = numbers(report), price.rates
+    if component == "tts":
+        return said["characters"] * rates["characters"] / price.per
+    output = max(said["output"], said["total"] - said["input"])
+    return (
+        (said["input"] - said["cached"]) * rates["input_tokens"]
+        + said["cached"] * rates.get("cached_input_tokens", Decimal(0))
+        + output * rates["output_tokens"]
+    ) / price.per
+
+
+@pytest.mark.parametrize("table", [LLM], ids=["llm"])
+def test_at_least_ten_plugins_were_run_and_nothing_failed(table: list[dict[str, Any]]) -> None:
+    keys = [(row["plugin"], row["product"], row["release"]) for row in table]
+    assert keys == sorted(set(keys))
+    assert len({row["plugin"] for row in table}) >= 10
+    for row in table:
+        found = row["found"]
+        failed = [n for n, cell in found.items() if "Error" in cell or "failed" in cell]
+        assert not failed, name(row)
+        assert found["bill"] != "nothing" and found["interrupted_bill"] != "nothing", name(row)
+
+
+@pytest.mark.parametrize(
+    ("component", "row"),
+    [(kind, row) for kind, table in (("llm", LLM), ("tts", TTS)) for row in table],
+    ids=lambda value: value if isinstance(value, str) else name(value),
+)
+def test_a_bill_is_usage_times_price_to_the_last_digit(component: str, row: dict[str, Any]) -> None:
+    """Fails if a price or the meter changes, or a bill was written by hand."""
+    found = row["found"]
+    expected = cost(component, row, found["reply"])
+    if expected is None:
+        assert "unpriced" in found["bill"] and "$" not in found["bill"]
+    else:
+        assert found["bill"] == f"${expected.normalize():f}"
+
+
+def test_a_request_without_a_report_is_counted() -> None:
+    """Fails if a model begins to report what is given up, or none: the guide says none does."""
+    for row in LLM:
+        found = row["found"]
+        assert (found["unheard"], found["unheard_bill"]) == ("nothing", "1 request unpriced")
+        assert (found["silent"], found["silent_bill"]) == ("0 in, 0 out", "1 request unpriced")
+
+
+def test_the_defaults_that_were_run_are_those_of_the_price_list() -> None:
+    run = {(row["plugin"], row["found"]["model"]) for row in LLM + TTS}
+    models = {row.model for row in defaults().rows}
+    for plugin in ("anthropic", "google", "openai", "xai"):
+        assert {model for p, model in run if p == plugin} & models, plugin
