@@ -39,7 +39,10 @@ TTS = """\
 ## Voices
 
 {characters} characters were to be spoken, and the provider sends one second of audio.
-*interrupted*: closed after the first frame of it. *unheard*: closed before.
+*interrupted*: closed after the first frame of it; `-` where nothing is heard before the end.
+*unheard*: closed before. Either way all of the text counts, as providers bill it; where they bill
+tokens, an interrupted request tells none and has no price. Asked by `synthesize()`: what `stream()`
+reports of a websocket was not run.
 """
 UNPRICED = """\
 ## Why there is no price
@@ -78,7 +81,7 @@ def _coverage(models: list[Row], voices: list[Row]) -> str:
 
 
 def _found(name: str) -> Callable[[Row], str]:
-    return lambda row: str(row["found"].get(name, "?"))
+    return lambda row: str(row["found"].get(name, "-"))
 
 
 def _model(row: Row) -> str:

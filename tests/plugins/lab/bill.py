@@ -102,7 +102,10 @@ def _tokens(m: Any) -> str:
 
 def _sound(m: Any) -> str:
     """Characters, seconds and tokens of a voice's metrics."""
-    parts = [f"{m.characters_count} characters, {m.audio_duration:.1f} s"]
+    heard = f"{m.audio_duration:.1f} s"
+    if m.cancelled:  # how much of it had arrived by then is a race
+        heard = "some audio" if m.audio_duration else "no audio"
+    parts = [f"{m.characters_count} characters, {heard}"]
     if m.input_tokens or m.output_tokens:
         parts.append(f"{m.input_tokens} tokens in, {m.output_tokens} out")
     return ", ".join(parts) + (", cancelled" if m.cancelled else "")
@@ -143,9 +146,10 @@ async def billed(kind: str, product: Product, module: Any, release: str) -> dict
             told = whole.metrics[0].metadata
             names = {"provider": str(told.model_provider), "model": str(told.model_name)}
         row |= {**names, "reply": whole.report, "bill": whole.bill}
-    async with requesting(kind, product, module, BEGUN) as (begun, _):
-        await begun.make(lambda: begun.heard > 0)
-        row |= {"interrupted": begun.report, "interrupted_bill": begun.bill}
+    async with requesting(kind, product, module, BEGUN) as (begun, script):
+        if script.begins:
+            await begun.make(lambda: begun.heard > 0)
+            row |= {"interrupted": begun.report, "interrupted_bill": begun.bill}
     async with requesting(kind, product, module, UNHEARD) as (unheard, script):
         await unheard.make(lambda: script.asked > 0)
         row |= {"unheard": unheard.report, "unheard_bill": unheard.bill}

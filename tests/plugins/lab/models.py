@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.plugins.lab import replies
+from tests.plugins.lab import replies, voices
 from tests.plugins.lab.loopback import Provider
 from tests.plugins.lab.products import Product, plain
 
@@ -70,4 +70,20 @@ LANGUAGE_MODELS: Final = (
     Product("xai", "responses.LLM", replies.Responses, inside("responses")),
 )
 
-VOICES: Final[tuple[Product, ...]] = ()
+VOICES: Final = (
+    Product("baseten", "TTS", voices.Raw, plain("TTS", model_endpoint="https://baseten.test/v1")),
+    Product("cartesia", "TTS", voices.Raw, plain("TTS")),
+    Product("deepgram", "TTS", voices.Raw, plain("TTS")),
+    Product("elevenlabs", "TTS", voices.Elevenlabs, plain("TTS")),
+    Product("groq", "TTS", voices.Wave, plain("TTS")),
+    Product("hume", "TTS", voices.Hume, plain("TTS")),
+    Product("inworld", "TTS", voices.Inworld, plain("TTS")),
+    Product("lmnt", "TTS", voices.Mp3, plain("TTS")),
+    Product("mistralai", "TTS", voices.Mistral, plain("TTS")),
+    Product("neuphonic", "TTS", voices.Neuphonic, plain("TTS")),
+    Product("openai", "TTS", voices.SpeechEvents, plain("TTS")),
+    Product("resemble", "TTS", voices.Resemble, plain("TTS")),
+    Product("rime", "TTS", voices.Raw, plain("TTS")),
+    Product("sarvam", "TTS", voices.Sarvam, plain("TTS")),
+    Product("smallestai", "TTS", voices.Raw, plain("TTS")),
+)

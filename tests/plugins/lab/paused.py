@@ -18,6 +18,8 @@ class Paused(Script):
     """A script whose answer has three parts: what is no reply yet, its start, and the rest."""
 
     content_type = "application/octet-stream"
+    begins = True
+    """Whether anything is heard before its end."""
 
     def __init__(self) -> None:
         super().__init__()
