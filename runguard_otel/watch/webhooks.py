@@ -28,7 +28,7 @@ __all__ = ["Refused", "Verifier", "WebhookServer"]
 
 _REMEMBERED = 20_000
 _MOST_HEADS = 8
-_CLAIMS: Final = frozenset(("iss", "sub", "exp", "nbf", "sha256"))
+_CLAIMS: Final = frozenset(("iss", "sub", "exp", "nbf", "iat", "sha256"))
 """What LiveKit's tokens for webhooks say."""
 
 
@@ -94,13 +94,14 @@ class Verifier:
         try:
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
             until, since = claims["exp"], claims["nbf"]
+            made = claims.get("iat", since)
             plain = (
                 claims.keys() <= _CLAIMS
                 and claims["iss"] == self._key
                 and type(claims.get("sub", "")) is str
-                and type(until) is type(since) is int
+                and type(until) is type(since) is type(made) is int
             )
-            if plain and since <= time.time() < until:
+            if plain and max(since, made) <= time.time() < until:
                 return base64.b64decode(claims["sha256"], validate=True)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
