@@ -123,8 +123,9 @@ BOARD = Board(
         how_to_read(
             "Read this before you believe an empty dashboard. **Workers alive** is what Prometheus "
             "hears from, not what runs. **Events dropped** and **Internal errors** should be 0: "
-            "any other value means that the other dashboards show too little. **Overhead** is the "
-            "time our code adds to a call, in buckets of 10 us, 100 us and 1 ms."
+            "any other value means that the other dashboards show too little (as `journal`: that "
+            "journals do). **Overhead** is the time our "
+            "code adds to a call, in buckets of 10 us, 100 us and 1 ms."
         ),
     ),
 )

@@ -42,8 +42,15 @@ def advise_command(
         return
     console = Console()
     console.print(f"{len(histories)} calls")
+    silent: dict[str, list[str]] = {}
     for one in found:
-        _show(console, one)
+        if one.proposed is None and not any(choice.calls for choice in one.choices):
+            silent.setdefault(one.why, []).append(one.setting)
+        else:
+            _show(console, one)
+    for why, names in silent.items():  # mostly one reason for many of them
+        console.print(f"\n[yellow]no proposal[/]: {escape(why)}", highlight=False)
+        console.print(f"  for {', '.join(names)}", highlight=False, style="dim")
 
 
 def _show(console: Console, one: Advice) -> None:

@@ -31,14 +31,21 @@ class _File:
     """One history that is being written.
 
     Args:
-        descriptor: Of the part being written; -1 while it cannot be opened.
         header: Its first line, which every part repeats.
+        descriptor: Of the part being written; -1 while it cannot be opened.
+        path: Of the same part.
+        part: Which one it is, from 1.
+        size: Its bytes.
+        begun: Whether its header is written.
+        torn: Whether its last line may be only half there.
     """
 
     header: bytes
     descriptor: int = -1
+    path: Path = Path()
     part: int = 0
     size: int = 0
+    begun: bool = False
     torn: bool = False
 
 
@@ -119,46 +126,59 @@ class Files:
                 ending = self._stopping
             for name, lines in queue:
                 if lines is None:
-                    self._end(name)
+                    with contextlib.suppress(OSError):
+                        self._end(name)
                 else:
                     self._append(name, lines)
                     with self._wake:
                         self._waiting -= sum(map(len, lines))
             if ending and not queue:
                 for name in list(self._files):
-                    self._end(name)
+                    with contextlib.suppress(OSError):
+                        self._end(name)
                 return
 
     def _append(self, name: str, lines: list[bytes]) -> None:
         file = self._files.setdefault(name, _File(lines[0]))
-        data = b"\n".join(lines) + b"\n"
         try:
-            if file.descriptor < 0 or file.size >= self._part_bytes:
+            if file.descriptor < 0 or file.size >= self._part_bytes or not _is_there(file):
                 self._next_part(name, file)
-                if file.part > 1:
-                    data = _with_part(file.header, file.part) + b"\n" + data
-            self._sweep()
+            with contextlib.suppress(OSError):  # a folder that cannot be listed costs no line
+                self._sweep()
+            rows = lines
+            if not file.begun:
+                header = _with_part(file.header, file.part) if file.part > 1 else file.header
+                rows = [header, *(lines if lines[0] != file.header else lines[1:])]
+            data = b"\n".join(rows) + b"\n"
             if file.torn:  # what was left of a line must not swallow the next one
                 data = b"\n" + data
             written = 0
             while written < len(data):
                 file.torn = True
                 written += os.write(file.descriptor, data[written:])
-            file.torn = False
+            file.torn, file.begun = False, True
             file.size += written
             self._written += written
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._lost(len(lines))
-            self._say(error.strerror or str(error))
+            self._say(getattr(error, "strerror", None) or str(error))
+            if file.torn and not file.begun:  # a file that begins with half a header is none
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file.descriptor, 0)
+                    file.torn = False
 
     def _next_part(self, name: str, file: _File) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{name}.{file.part + 1}.jsonl"
+        while path.exists():  # somebody else's, or of a worker before
+            file.part += 1
+            path = self.folder / f"{name}.{file.part + 1}.jsonl"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         descriptor = os.open(path, flags, 0o600)
         if file.descriptor >= 0:
             os.close(file.descriptor)
-        file.descriptor, file.part, file.size, file.torn = descriptor, file.part + 1, 0, False
+        file.descriptor, file.path, file.part = descriptor, path, file.part + 1
+        file.size, file.begun, file.torn = 0, False, False
 
     def _end(self, name: str) -> None:
         file = self._files.pop(name, None)
@@ -172,9 +192,9 @@ class Files:
             return
         self._swept, self._written = now, 0
         found = []
-        writing = {f"{name}.{file.part}.jsonl" for name, file in self._files.items()}
+        writing = {file.path for file in self._files.values()}
         for path in self.folder.iterdir():
-            if NAME.fullmatch(path.name) and path.name not in writing:
+            if NAME.fullmatch(path.name) and path not in writing:
                 with contextlib.suppress(OSError):  # another worker of this host sweeps, too
                     about = path.stat()
                     found.append((about.st_mtime, about.st_size, path))
@@ -190,10 +210,18 @@ class Files:
             self._said = True
             logger.warning(
                 "the journal in %s cannot be written (%s): calls go on, and what it misses is "
-                'counted as runguard.events.dropped{reason="journal"}',
+                'counted as runguard.events.dropped{runguard.drop="journal"}',
                 self.folder,
                 why,
             )
+
+
+def _is_there(file: _File) -> bool:
+    """Whether its path still leads to what is written: it may be removed, or be another file."""
+    try:
+        return os.path.samestat(os.stat(file.path), os.fstat(file.descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _with_part(header: bytes, part: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ from runguard_otel.settings import Settings
 
 __all__ = ["History", "UnreadableError", "files_in", "find", "grouped"]
 
+logger = logging.getLogger("runguard_otel")
+
 _PART: Final = re.compile(r"(?P<name>.+?)(?:\.(?P<part>\d+))?\.jsonl")
 _BATCH: Final = 2000
 _LONGEST: Final = 1_000_000
@@ -23,6 +26,10 @@ _LONGEST: Final = 1_000_000
 
 class UnreadableError(ValueError):
     """A file that is no journal, or one of a later release; the message says what to do."""
+
+
+class NoJournalError(UnreadableError):
+    """A file that is no journal."""
 
 
 @dataclass
@@ -57,7 +64,7 @@ class History:
             except (ValueError, KeyError, TypeError):
                 schema = None
             if not isinstance(schema, int):
-                raise UnreadableError(f"{self.parts[0]}: no journal of runguard-otel")
+                raise NoJournalError(f"{self.parts[0]}: no journal of runguard-otel")
             if schema > SCHEMA:
                 raise UnreadableError(
                     f"{self.parts[0]}: a journal of a later release (schema {schema}, this one "
@@ -137,17 +144,33 @@ def find(paths: Iterable[Path]) -> list[History]:
     """The histories of files and folders, oldest first.
 
     Args:
-        paths: Files, or folders of ``*.jsonl`` files.
+        paths: Files, or folders of ``*.jsonl`` files. What a folder holds that is no journal is
+            left out, and said.
 
     Raises:
         UnreadableError: If there is nothing to read, or a file is none of ours.
     """
+    paths = list(paths)
     found = grouped(files_in(paths, missing=_say_missing))
     if not found:
         raise UnreadableError("no journal there: set RUNGUARD_JOURNAL to a folder, and take calls")
-    histories = [History(place.name, parts) for place, parts in found.items()]
-    for history in histories:
-        history.header  # noqa: B018 - says what is wrong before any work is done
+    named = set(paths)
+    histories: list[History] = []
+    others: list[NoJournalError] = []
+    for place, parts in found.items():
+        history = History(place.name, parts)
+        try:
+            history.header  # noqa: B018 - says what is wrong before any work is done
+        except NoJournalError as error:
+            if not named.isdisjoint(parts):
+                raise
+            others.append(error)  # a folder may hold what is not ours, or was never begun
+        else:
+            histories.append(history)
+    if others and not histories:
+        raise others[0]
+    for other in others:
+        logger.warning("%s: it is left out", other)
     return sorted(histories, key=lambda one: one.name)
 
 

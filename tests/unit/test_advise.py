@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from runguard_otel.cli import commands
-from runguard_otel.journal.advice import LEAST_CALLS, advise
+from runguard_otel.journal.advice import LEAST_CALLS, TRIED, advise
 from runguard_otel.journal.reading import find
 from tests.kit.journals import Desk
 
@@ -98,3 +98,12 @@ def test_the_command_shows_the_trade_off(tmp_path: Path) -> None:
     assert data["calls"] == 60 and data["advice"][0]["proposed"] == BEST
     told = CliRunner().invoke(commands(), ["advise", "--setting", "hash_salt", str(tmp_path)])
     assert told.exit_code == 2 and "nothing can be proposed" in told.stderr
+
+
+def test_what_cannot_be_told_for_lack_of_calls_is_said_once(tmp_path: Path) -> None:
+    """Fails if the same sentence stands behind each of seven settings."""
+    week(tmp_path, 3)
+    told = CliRunner().invoke(commands(), ["advise", str(tmp_path)], env={"COLUMNS": "200"})
+    assert told.exit_code == 0, told.output
+    assert told.output.count("no proposal") == told.output.count("3 calls are too few") == 1
+    assert all(told.output.count(name) == 1 for name in TRIED)

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 
 from runguard_otel.journal import files as module
 from runguard_otel.journal.files import Files
-from runguard_otel.journal.reading import find
+from runguard_otel.journal.reading import UnreadableError, find
 
 pytestmark = pytest.mark.unit
 
@@ -129,3 +130,134 @@ def test_histories_come_in_parts_and_the_oldest_go_first(tmp_path: Path) -> None
     rows = [row for row in history.rows() if row["e"] == "note"]
     assert [row["n"] for row in rows] == list(range(rows[0]["n"], 1500)), "no hole"
     assert folder.lost == 0
+
+
+def numbers(folder: Path) -> list[int]:
+    return [row["n"] for history in find([folder]) for row in history.rows() if "n" in row]
+
+
+def test_a_disk_that_is_full_when_a_history_begins_leaves_no_file_without_a_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the header counts as written, or half of one stays: such a file is no journal."""
+    folder, real, full = Folder(tmp_path), os.write, [True]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if full[0] and len(data) > 30:
+            return real(descriptor, data[:30])
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    folder.files.put(NAME, [HEADER, line(1)])
+    folder.files.put(NAME, [line(2)])
+    folder.until(lambda: folder.lost == 3)
+    full[0] = False
+    folder.files.put(NAME, [line(3)])
+    folder.files.stop(SECONDS)
+    (path,) = tmp_path.iterdir()
+    assert path.read_bytes() == b"\n".join([HEADER, line(3), b""])
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_rotation_costs_lines_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the next part begins without its header once there is room again."""
+    folder, real, opened, full = Folder(tmp_path, 8_000), os.write, list[int](), [True]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if descriptor not in opened:
+            opened.append(descriptor)
+        if not full[0] or descriptor == opened[0]:
+            return real(descriptor, data)
+        if os.fstat(descriptor).st_size:  # of the second part there is room for half a header
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:40])
+
+    monkeypatch.setattr(os, "write", write)
+    for n in range(15):
+        folder.files.put(NAME, [HEADER] if n == 0 else [line(n)])
+        folder.until(lambda: not folder.files._waiting)
+    full[0] = False
+    lost = folder.lost
+    assert lost, "it was full when the second part began"
+    for n in range(15, 20):
+        folder.files.put(NAME, [line(n)])
+    folder.files.stop(SECONDS)
+    first, second = sorted(tmp_path.iterdir())
+    assert json.loads(second.read_bytes().splitlines()[0])["part"] == 2
+    kept = numbers(tmp_path)
+    assert kept[-5:] == [15, 16, 17, 18, 19] and len(kept) == 19 - lost
+    first.unlink()
+    assert numbers(tmp_path) == kept[-5:], "and can be read when the first one is swept"
+
+
+def test_a_folder_that_is_removed_while_a_call_runs_is_made_again(tmp_path: Path) -> None:
+    """Fails if lines go on into a file that nobody can find any more, uncounted."""
+    place = tmp_path / "journal"
+    folder = Folder(place)
+    folder.files.put(NAME, [HEADER, line(1)])
+    folder.until(lambda: place.exists() and not folder.files._waiting)
+    shutil.rmtree(place)
+    folder.files.put(NAME, [line(2)])
+    folder.files.stop(SECONDS)
+    assert numbers(place) == [2] and folder.lost == 0
+    assert not find([place])[0].whole
+
+
+def test_a_file_that_was_replaced_by_another_is_left_to_whoever_did_it(tmp_path: Path) -> None:
+    """Fails if lines go on into the file that was moved away, or into the one in its place."""
+    folder, moved = Folder(tmp_path), tmp_path / "moved"
+    folder.files.put(NAME, [HEADER, line(1)])
+    folder.until(lambda: bool(list(tmp_path.iterdir())) and not folder.files._waiting)
+    (path,) = tmp_path.iterdir()
+    path.rename(moved)
+    path.write_bytes(HEADER + b"\nsomebody's\n")
+    folder.files.put(NAME, [line(2)])
+    folder.files.stop(SECONDS)
+    assert path.read_bytes() == HEADER + b"\nsomebody's\n"
+    assert moved.read_bytes().splitlines() == [HEADER, line(1)]
+    assert numbers(tmp_path) == [2] and folder.lost == 0
+
+
+def test_clocks_that_jump_remove_no_more_than_the_bounds_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back: files of the future are not old. A folder that cannot be listed costs no line."""
+    old = tmp_path / "20250101T000000Z-AJ_0.1.jsonl"
+    old.write_bytes(HEADER + b"\n")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 10 * 365 * 86_400)
+    folder = Folder(tmp_path)
+    folder.files.put(NAME, [HEADER, line(1)])
+    folder.until(lambda: not folder.files._waiting)
+    assert old.exists()
+    monkeypatch.setattr(time, "time", lambda: real() + 10 * 365 * 86_400)
+    folder.files._swept = float("-inf")
+    folder.files.put(NAME, [line(2)])
+    folder.until(lambda: not folder.files._waiting)
+    assert not old.exists(), "ten years are more than an hour"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda self: os.listdir("/dev/null/nowhere"))
+        folder.files._swept = float("-inf")
+        folder.files.put(NAME, [line(3)])
+        folder.files.stop(SECONDS)
+    assert numbers(tmp_path) == [1, 2, 3] and folder.lost == 0, "what is being written stays"
+
+
+def test_what_a_folder_holds_that_is_no_journal_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fails if one file that a killed worker left empty costs all calls of the folder."""
+    caplog.set_level(logging.WARNING, "runguard_otel")
+    (tmp_path / f"{NAME}.1.jsonl").write_bytes(HEADER + b"\n" + line(1) + b"\n")
+    empty = tmp_path / "20260102T000000Z-AJ_2.1.jsonl"
+    empty.write_bytes(b"")
+    (tmp_path / "notes.jsonl").write_text("not ours\n")
+    assert numbers(tmp_path) == [1]
+    assert [record.getMessage().split()[-4:] for record in caplog.records] == [
+        ["it", "is", "left", "out"]
+    ] * 2
+    with pytest.raises(UnreadableError, match="no journal of runguard-otel"):
+        find([tmp_path, empty])
