@@ -28,6 +28,7 @@ import itertools
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 from zlib import crc32
@@ -56,6 +57,8 @@ _MOST: Final = SLOTS - 64
 _MANY: Final = SLOTS // 4
 """Slots after which the reader is asked to look, if it has not of late."""
 _ALONE: Final = (b"", 0)
+_HOLE_SECONDS: Final = 2.0
+"""How long lines wait for one before them that a thread has begun to write."""
 _UNFINISHED: Final = 64
 """Long lines whose last piece is still to come, at most; then the oldest is given up."""
 
@@ -159,13 +162,14 @@ class TapeReader:
 
     Args:
         descriptor: Of the job's file; closed here, whatever happens.
+        clock: Monotonic seconds.
 
     Raises:
         Foreign: If it is no tape of this version.
         OSError: If it cannot be mapped.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, clock: Callable[[], float] = time.monotonic) -> None:
         try:
             self._map = mapped(descriptor, SIZE)
             self.identity = identity(descriptor)
@@ -174,7 +178,8 @@ class TapeReader:
         self._words = memoryview(self._map).cast("Q")
         self._lost = self._words[LOST] if self._words[READ] else 0  # a former reader told them
         self._missing = 0
-        self._hole = -1
+        self._clock = clock
+        self._hole = (-1, 0.0)
         self._unfinished: dict[int, bytes] = {}
         if self._words[0] != MAGIC:
             self.close()
@@ -246,13 +251,15 @@ class TapeReader:
     def _behind_hole(self, n: int, *, last: bool) -> int:
         """How far ahead the next line is, where a writer drew ``n`` and has not written it yet.
 
-        It has until the next time; a thread that was ended in between never will.
+        A thread that waits for the interpreter will; one that was ended in between never does.
         """
-        given_up = last or n == self._hole
         if self._words[WRITTEN] <= n:
             return 0
-        self._hole = n
-        if given_up:
+        now = self._clock()
+        hole, since = self._hole
+        if hole != n:
+            self._hole, since = (n, now), now
+        if last or now - since >= _HOLE_SECONDS:
             for ahead in range(1, SLOTS):
                 if self._take(n + ahead, []):
                     return ahead
