@@ -186,6 +186,7 @@ class _Mistake(NamedTuple):
         _Mistake({"meter_provider": object()}, "meter_provider=.*get_meter"),
         _Mistake({"logger_provider": "otlp"}, "logger_provider='otlp'.*get_logger"),
         _Mistake({"claims_url": "reddis://x"}, "claims_url .*cannot be used; allowed schemes"),
+        _Mistake({"claims_url": "redis://h:99999999"}, "claims_url .*cannot be read"),
         _Mistake({"prices": 3}, "prices=3"),
     ],
     ids=lambda m: f"{next(iter(m.arguments))}={next(iter(m.arguments.values()))!r:.20}",

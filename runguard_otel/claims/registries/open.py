@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from runguard_otel.claims.redact import unreadable
 from runguard_otel.claims.registry import ClaimRegistry
@@ -164,11 +164,17 @@ def check_scheme(url: str) -> None:
         url: As in ``claims_url``; empty for the default.
 
     Raises:
-        SettingsError: If its scheme is none of :data:`SCHEMES`.
+        SettingsError: If its scheme is none of :data:`SCHEMES`, or it names one server with a port
+            that is none.
     """
     scheme, separator, _ = url.partition("://")
     if url and (not separator or scheme.lower() not in SCHEMES):
         raise unknown_scheme(url)
+    try:
+        if "," not in url:  # several servers; their registry reads them
+            _ = urlsplit(url).port
+    except ValueError:
+        raise unreadable(url) from None
 
 
 def unknown_scheme(url: str) -> SettingsError:
