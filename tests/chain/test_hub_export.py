@@ -18,6 +18,10 @@ from runguard_otel.telemetry.sink import Sink
 from tests.kit.process_state import nothing_opened
 from tests.kit.telemetry import Collector, everything, fetch
 
+OF_A_WATCHER = {
+    f"runguard.server.{name}" for name in ("participants", "rooms", "rooms.oldest", "watchers")
+}
+
 pytestmark = [pytest.mark.chain, pytest.mark.usefixtures("no_otel_environment")]
 
 SUBJECT = Subject(room="Room-7", job_id="AJ_7")
@@ -36,8 +40,7 @@ def test_names_are_the_same_on_both_ways_out(worker: Telemetry, collector: Colle
     }
     found = collector.metrics()
     assert {prometheus_name(name) for name in found} == served
-    of_a_worker = set(METRICS) - {"runguard.server.rooms", "runguard.server.rooms.oldest",
-                                  "runguard.server.participants"}  # fmt: skip
+    of_a_worker = set(METRICS) - OF_A_WATCHER
     assert {prometheus_name(name) for name in of_a_worker} == served, "the others are watch's"
     translated = {_as_a_collector_names_it(metric) for metric in found.values()}
     assert translated == served
