@@ -89,8 +89,8 @@ def _dropped(t: Tuning) -> Alert:
         expr=f"max_over_time({DROPPED}[{t.stopped_memory}]) > 0",
         summary=f"Events were dropped before they were counted{of(t)}.",
         description=(
-            f"{COUNT} event(s) were given up in 5 minutes ({{{{ $labels.runguard_drop }}}}), so "
-            "every count is too low by them."
+            f"{COUNT} event(s) were given up in 5 minutes ({{{{ $labels.runguard_drop }}}}). With "
+            "`journal` only recorded calls lack them; else every count is too low by them."
         ),
         dashboard=_DASHBOARD,
     )

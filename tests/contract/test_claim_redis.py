@@ -129,6 +129,9 @@ async def test_sentinel_finds_the_primary_and_the_claim_survives_its_failover(
         async with redis.asyncio.from_url(sentinel.url.replace("http", "redis")) as watch:
             while not await ask(watch, "SENTINEL", "REPLICAS", "main"):
                 await asyncio.sleep(0.1)
+        async with redis.asyncio.from_url(primary.url.replace("http", "redis")) as client:
+            await client.set("written-after-the-claim", "")
+            assert await client.wait(1, 10_000) == 1, "the replica has what was written"
         primary.kill()
         for _ in range(150):
             try:
