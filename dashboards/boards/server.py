@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.boards.parts import each, how_to_read, lines, number
 from dashboards.model import Board, Row
-from dashboards.queries import increase, now, rate, series
+from dashboards.queries import hourly, increase, now, rate, series
 
 __all__ = ["BOARD"]
 
@@ -123,6 +123,20 @@ BOARD = Board(
                     each(now, "runguard.server.watchers", "duty"),
                     width=6,
                     decimals=0,
+                ),
+            ),
+        ),
+        Row(
+            7,
+            (
+                lines(
+                    "Cost per hour",
+                    "What people and agents in these rooms cost by the minute, estimated; not what "
+                    "agents listen to, think and say.",
+                    each(hourly, "runguard.cost.estimated", "component agent", vantage="server"),
+                    width=24,
+                    unit="currencyUSD",
+                    stacked=True,
                 ),
             ),
         ),

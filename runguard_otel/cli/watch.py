@@ -16,9 +16,11 @@ from rich.table import Table
 from runguard_otel.claims.registries.open import backend_of
 from runguard_otel.cli.failure import REFUSED, fail
 from runguard_otel.core.guards.presence import Limits
+from runguard_otel.cost.build import build as cost
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 from runguard_otel.watch.acting import ACTS, Acting
+from runguard_otel.watch.costing import Costs
 from runguard_otel.watch.picture import Picture, RoomPicture, look
 from runguard_otel.watch.reporting import Reporter
 from runguard_otel.watch.server import Credentials, Server, ServerError
@@ -78,9 +80,11 @@ def watch(
                 actor = Acting(reporter, dry_run=dry_run, per_minute=acts_per_minute)
             address = _address(webhook)
             voice, standby = _several(settings, credentials, reporter, actor)
+            meter = cost(settings, reporter.recorder, lambda: "").meter
             watching = Watch(
                 credentials, limits, reporter, address, poll=poll, actor=actor,
                 standby=standby, voice=voice, max_rooms=settings.max_keys,
+                costs=Costs(meter, reporter.recorder, lambda: voice.tells),
             )  # fmt: skip
             _serve(watching, reporter, f"{credentials.host} every {poll:g} s", address)
             return

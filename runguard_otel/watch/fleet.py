@@ -72,6 +72,10 @@ class Fleet:
         """Every room."""
         return (known.policy for known in self._rooms.values())
 
+    def named(self) -> Iterator[tuple[str, RoomPolicy]]:
+        """Every room, with LiveKit's id of this life of it."""
+        return ((sid, known.policy) for sid, known in self._rooms.items())
+
     def room(self, sid: str) -> RoomPolicy | None:
         """One of them."""
         known = self._rooms.get(sid)

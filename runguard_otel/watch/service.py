@@ -13,6 +13,8 @@ from typing import Any, Final, Protocol
 
 from runguard_otel.core.guards.presence import Change, Limits, RoomPolicy
 from runguard_otel.core.verdict import Clock
+from runguard_otel.watch import seen as words
+from runguard_otel.watch.costing import Costs, serving
 from runguard_otel.watch.fleet import Fleet
 from runguard_otel.watch.reporting import Reporter
 from runguard_otel.watch.seen import Seen
@@ -70,6 +72,7 @@ class Watch:
         actor: Acts; ``None``: nothing is changed on the server.
         standby: Says whose turn it is; ``None``: there is only this watcher.
         voice: Tells what is found, in our turn; the one that ``standby`` knows.
+        costs: Counts what the rooms cost; ``None``: nobody does.
         max_rooms: The bound on rooms.
         clock: Monotonic seconds.
     """
@@ -85,6 +88,7 @@ class Watch:
         actor: Actor | None = None,
         standby: Standby | None = None,
         voice: Voice | None = None,
+        costs: Costs | None = None,
         max_rooms: int = 10_000,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -97,6 +101,7 @@ class Watch:
         consider = [actor.consider] if actor is not None else []
         self._voice = voice or Voice(reporter, *consider)
         self._standby = standby
+        self._costs = costs
         self.fleet = Fleet(limits, self._voice.tell, max_rooms=max_rooms, clock=clock)
         self.webhooks = WebhookServer(
             Verifier(credentials), self._heard, reporter.webhook, self.status, self._lost
@@ -151,6 +156,13 @@ class Watch:
 
     def _heard(self, event: Seen) -> None:
         self.fleet.heard(event)
+        if self._costs is not None and event.member is not None:
+            room = self.fleet.room(event.room_sid)
+            agent = serving(room) if room is not None else ""
+            if event.kind in words.LEFT:
+                self._costs.left(event.member, event.at, agent)
+            elif event.kind == words.JOINED:
+                self._costs.came(event.member, agent)
 
     def _lost(self, number: int) -> None:
         """The server says that webhooks were lost: look at everything soon."""
@@ -231,6 +243,8 @@ class Watch:
     async def _census(self) -> None:
         while True:
             self._reporter.census(self.fleet)
+            if self._costs is not None:
+                self._costs.look(self.fleet)
             await asyncio.sleep(CENSUS)
 
     def _unwell(self, error: ServerError) -> None:

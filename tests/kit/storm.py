@@ -175,6 +175,9 @@ def _from_outside(h: History, o: Labels, until: float = 144) -> None:
     h.count("runguard.signatures", o, 0, (138, until, 1.9), outcome="observed", **shown)
     h.level("runguard.guards.open", o, 0, (138, until, 18), **who)
     h.level("runguard.server.watchers", o, 1, duty="alone")
+    minutes = {"component": "transport", "provider": "livekit-cloud", "model": "participant"}
+    shown_by = {"agent": "reservations", "vantage": "server"}
+    h.dollars("runguard.cost.estimated", o, 0.0003, **minutes, **shown_by)
     h.level("runguard.server.rooms", o, 18)
     h.level("runguard.server.rooms.oldest", o, 900)
     for party in ("agent", "caller", "other"):

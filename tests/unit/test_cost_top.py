@@ -55,10 +55,10 @@ def test_the_usual_day_is_the_mean_of_those_that_there_were_in_the_week_before_t
     """Fails if the week's increase is divided by seven: three days old, all costs twice as much."""
     server = Server()
     ask(server, QUESTIONS[0], at=0.0)
+    agents_own = 'runguard_cost_estimated_total{runguard_vantage=""}'
     assert server.asked == [
-        "sum by (service_name) (increase(runguard_cost_estimated_total[1d]))",
-        "avg_over_time((sum by (service_name) (increase(runguard_cost_estimated_total[1d])))"
-        "[7d:1d] offset 1d)",
+        f"sum by (service_name) (increase({agents_own}[1d]))",
+        f"avg_over_time((sum by (service_name) (increase({agents_own}[1d])))[7d:1d] offset 1d)",
     ]
 
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from runguard_otel.preview.prometheus import Sample
-from runguard_otel.telemetry.catalogue import prometheus_label, prometheus_name
+from runguard_otel.telemetry.catalogue import METRICS, prometheus_label, prometheus_name
 
 __all__ = ["QUESTIONS", "Question", "Row", "ask", "table"]
 
@@ -75,6 +75,8 @@ def ask(
     """
     end, by = time.time() if at is None else at, ", ".join(question.labels)
     name = prometheus_name(question.metric)
+    if "vantage" in METRICS[question.metric].attributes:
+        name += f'{{{prometheus_label("vantage")}=""}}'  # a server shows the same once more
     today = f"sum by ({by}) (increase({name}[1d]))"
     # Of the days that there are: a week divided by seven is too little in the first week.
     usual = f"avg_over_time(({today})[{DAYS}d:1d] offset 1d)"

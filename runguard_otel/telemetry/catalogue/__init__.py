@@ -259,7 +259,7 @@ METRICS: Final[dict[str, Metric]] = {
             Kind.COUNTER,
             "{USD}",
             "Estimated cost of what was used.",
-            ("component", "provider", "model", "agent"),
+            ("component", "provider", "model", "agent", "vantage"),
         ),
         Metric(
             "runguard.cost.wasted",
@@ -282,7 +282,7 @@ METRICS: Final[dict[str, Metric]] = {
             Kind.COUNTER,
             "{unit}",
             "Usage without a row in the price book.",
-            ("component", "provider", "model", "unit", "agent"),
+            ("component", "provider", "model", "unit", "agent", "vantage"),
         ),
         Metric(
             "runguard.guard.duration",
