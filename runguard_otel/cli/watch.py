@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from dataclasses import replace
 
 import typer
@@ -21,6 +22,7 @@ from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 from runguard_otel.watch.acting import ACTS, Acting
 from runguard_otel.watch.costing import Costs
+from runguard_otel.watch.diary import Diary
 from runguard_otel.watch.picture import Picture, RoomPicture, look
 from runguard_otel.watch.reporting import Reporter
 from runguard_otel.watch.server import Credentials, Server, ServerError
@@ -80,11 +82,16 @@ def watch(
                 actor = Acting(reporter, dry_run=dry_run, per_minute=acts_per_minute)
             address = _address(webhook)
             voice, standby = _several(settings, credentials, reporter, actor)
+            diary = _diary(settings, reporter, limits)
             meter = cost(settings, reporter.recorder, lambda: "").meter
             watching = Watch(
                 credentials, limits, reporter, address, poll=poll, actor=actor,
                 standby=standby, voice=voice, max_rooms=settings.max_keys,
-                costs=Costs(meter, reporter.recorder, lambda: voice.tells),
+                costs=Costs(
+                    meter, reporter.recorder, lambda: voice.tells,
+                    booked=diary.booked if diary is not None else None,
+                ),
+                diary=diary,
             )  # fmt: skip
             _serve(watching, reporter, f"{credentials.host} every {poll:g} s", address)
             return
@@ -110,6 +117,21 @@ def _reporter(settings: Settings, limits: Limits) -> Reporter:
     if "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", "runguard-watch")
     return Reporter(settings, limits.acts, backend_of(settings.claims_url))
+
+
+def _diary(settings: Settings, reporter: Reporter, limits: Limits) -> Diary | None:
+    """What keeps the rooms' histories, if the settings name a folder."""
+    if not settings.journal:
+        return None
+
+    def lost(lines: int) -> None:
+        reporter.recorder.add("runguard.events.dropped", lines, drop="journal")
+
+    telemetry = reporter.telemetry
+    return Diary(
+        settings, telemetry.hash_name, lost,
+        acts=limits.acts, release=telemetry.release, clock=time.monotonic,
+    )  # fmt: skip
 
 
 def _several(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Final
 
@@ -57,6 +57,7 @@ class Costs:
         recorder: Counts.
         tells: Whether this watcher is the one that counts.
         wall: Unix seconds.
+        booked: Told of all that is counted, with the room's sid.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class Costs:
         tells: Callable[[], bool],
         *,
         wall: Clock = time.time,
+        booked: Callable[[str, str, float, Mapping[str, str]], None] | None = None,
     ) -> None:
+        self._booked = booked
         self._recorder = recorder
         self._tells = tells
         self._wall = wall
@@ -86,32 +89,33 @@ class Costs:
     def __len__(self) -> int:
         return len(self._stays)
 
-    def came(self, member: Member, agent: str = "") -> None:
+    def came(self, room: str, member: Member, agent: str = "") -> None:
         """Somebody is in a room; a started minute is owed at once.
 
         Args:
+            room: The room's sid.
             member: Who, and since when.
             agent: The name of the agent that is there.
         """
-        self._count(self._stay(member), self._wall(), agent)
+        self._count(room, self._stay(member), self._wall(), agent)
 
-    def left(self, member: Member, at: float, agent: str = "") -> None:
+    def left(self, room: str, member: Member, at: float, agent: str = "") -> None:
         """A stay ended at ``at`` (unix seconds of the server), perhaps one that nobody told of."""
-        self._count(self._stay(member), at, agent)
+        self._count(room, self._stay(member), at, agent)
         self._end(member.sid)
 
     def look(self, fleet: Fleet) -> None:
         """Count what has accrued since the last look, and end what is no longer there."""
         self._looks += 1
         now = self._wall()
-        for _, room in fleet.named():
+        for sid, room in fleet.named():
             agent = serving(room)
             for member in room.members:
                 stay = self._stay(member)
                 if stay is not None:
                     stay.looked = self._looks
                     if now >= stay.due:
-                        self._count(stay, now, agent)
+                        self._count(sid, stay, now, agent)
         for sid, stay in list(self._stays.items()):
             if stay.looked != self._looks and stay.looked:
                 self._end(sid)
@@ -138,7 +142,7 @@ class Costs:
         if len(self._ended) > _MOST_ENDED:
             self._ended.popitem(last=False)
 
-    def _count(self, stay: _Stay | None, now: float, agent: str) -> None:
+    def _count(self, room: str, stay: _Stay | None, now: float, agent: str) -> None:
         if stay is None:
             return
         stay.due = now + _LOOK_SECONDS
@@ -148,11 +152,15 @@ class Costs:
             if not self._tells():
                 continue
             if more > 0:
-                self._recorder.add("runguard.cost.estimated", float(more), agent=name, **labels)
+                self._add(room, "runguard.cost.estimated", more, {"agent": name, **labels})
             for unit, quantity in unpriced.items():
-                self._recorder.add(
-                    "runguard.cost.unpriced", float(quantity), agent=name, unit=unit, **labels
-                )
+                by = {"agent": name, "unit": unit, **labels}
+                self._add(room, "runguard.cost.unpriced", quantity, by)
+
+    def _add(self, room: str, metric: str, amount: Decimal, labels: dict[str, str]) -> None:
+        self._recorder.add(metric, float(amount), **labels)
+        if self._booked is not None:
+            self._booked(room, metric, float(amount), labels)
 
     def _come_to(
         self, stay: _Stay, number: int, lasted: float

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from typing import NamedTuple
 
+from runguard_otel.core.guards.overrun import JobPolicy
 from runguard_otel.core.guards.presence import Change, Dispatch, Limits, Member, RoomPolicy
 from runguard_otel.core.verdict import Clock
 from runguard_otel.watch import seen as words
@@ -39,6 +40,8 @@ class Fleet:
         max_rooms: The bound, >= 1.
         clock: Monotonic seconds.
         wall: Unix seconds.
+        alone: ``alone(room_sid, name)`` makes the judge of agents alone in a new room; ``None``:
+            the room does.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class Fleet:
         max_rooms: int = 10_000,
         clock: Clock = time.monotonic,
         wall: Clock = time.time,
+        alone: Callable[[str, str], JobPolicy] | None = None,
     ) -> None:
+        self._alone = alone
         self._limits = limits
         self._tell = tell
         self._max_rooms = max_rooms
@@ -187,7 +192,8 @@ class Fleet:
         if sid in self._finished:
             return None  # told late
         age = max(self._wall() - created, 0.0) if created else 0.0
-        room = RoomPolicy(name, self._limits, age=age, clock=self._clock)
+        alone = self._alone(sid, name) if self._alone is not None else None
+        room = RoomPolicy(name, self._limits, age=age, clock=self._clock, alone=alone)
         self._rooms[sid] = _Known(room, self._clock())
         if len(self._rooms) > self._max_rooms:
             self.forgotten += 1

@@ -15,6 +15,7 @@ from runguard_otel.core.guards.presence import Change, Limits, RoomPolicy
 from runguard_otel.core.verdict import Clock
 from runguard_otel.watch import seen as words
 from runguard_otel.watch.costing import Costs, serving
+from runguard_otel.watch.diary import Diary
 from runguard_otel.watch.fleet import Fleet
 from runguard_otel.watch.reporting import Reporter
 from runguard_otel.watch.seen import Seen
@@ -73,6 +74,7 @@ class Watch:
         standby: Says whose turn it is; ``None``: there is only this watcher.
         voice: Tells what is found, in our turn; the one that ``standby`` knows.
         costs: Counts what the rooms cost; ``None``: nobody does.
+        diary: Keeps the rooms' histories; ``None``: nobody does.
         max_rooms: The bound on rooms.
         clock: Monotonic seconds.
     """
@@ -89,6 +91,7 @@ class Watch:
         standby: Standby | None = None,
         voice: Voice | None = None,
         costs: Costs | None = None,
+        diary: Diary | None = None,
         max_rooms: int = 10_000,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -102,7 +105,11 @@ class Watch:
         self._voice = voice or Voice(reporter, *consider)
         self._standby = standby
         self._costs = costs
-        self.fleet = Fleet(limits, self._voice.tell, max_rooms=max_rooms, clock=clock)
+        self._diary = diary
+        self.fleet = Fleet(
+            limits, self._tell, max_rooms=max_rooms, clock=clock,
+            alone=diary.alone if diary is not None else None,
+        )  # fmt: skip
         self.webhooks = WebhookServer(
             Verifier(credentials), self._heard, reporter.webhook, self.status, self._lost
         )
@@ -130,6 +137,8 @@ class Watch:
             await self.webhooks.stop()
             if self._standby is not None:
                 await self._standby.stop()
+            if self._diary is not None:
+                self._diary.close()
 
     def status(self) -> dict[str, Any]:
         """For health checks: names nobody."""
@@ -160,9 +169,14 @@ class Watch:
             room = self.fleet.room(event.room_sid)
             agent = serving(room) if room is not None else ""
             if event.kind in words.LEFT:
-                self._costs.left(event.member, event.at, agent)
+                self._costs.left(event.room_sid, event.member, event.at, agent)
             elif event.kind == words.JOINED:
-                self._costs.came(event.member, agent)
+                self._costs.came(event.room_sid, event.member, agent)
+
+    def _tell(self, sid: str, change: Change) -> None:
+        if self._diary is not None:
+            self._diary.told(sid, change)
+        self._voice.tell(sid, change)
 
     def _lost(self, number: int) -> None:
         """The server says that webhooks were lost: look at everything soon."""
@@ -245,6 +259,8 @@ class Watch:
             self._reporter.census(self.fleet)
             if self._costs is not None:
                 self._costs.look(self.fleet)
+            if self._diary is not None:
+                self._diary.look(self.fleet)
             await asyncio.sleep(CENSUS)
 
     def _unwell(self, error: ServerError) -> None:

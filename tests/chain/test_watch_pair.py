@@ -19,6 +19,10 @@ import aiohttp
 import pytest
 from livekit import api
 
+from runguard_otel.core.guards.overrun import AGENT_ALONE
+from runguard_otel.journal.reading import find
+from runguard_otel.journal.replay import replay
+from runguard_otel.journal.timeline import Timeline
 from tests.kit.ports import free_port
 from tests.kit.room_service import RoomService
 from tests.kit.scrape import scrape, total
@@ -72,7 +76,9 @@ class Watching:
 
 
 @contextlib.asynccontextmanager
-async def watching(server: RoomService, registry: str, *options: str) -> AsyncIterator[Watching]:
+async def watching(
+    server: RoomService, registry: str, *options: str, journal: str = ""
+) -> AsyncIterator[Watching]:
     port, metrics = free_port(), free_port()
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("runguard-otel")), "watch",
@@ -82,7 +88,7 @@ async def watching(server: RoomService, registry: str, *options: str) -> AsyncIt
             "LIVEKIT_URL": server.url, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET,
             "RUNGUARD_CLAIMS_URL": registry, "RUNGUARD_METRICS_PORT": str(metrics),
             "RUNGUARD_CLAIMS_TTL_SECONDS": "3", "RUNGUARD_CLAIMS_HEARTBEAT_SECONDS": "1",
-            "RUNGUARD_CLAIMS_TIMEOUT_SECONDS": "0.8",
+            "RUNGUARD_CLAIMS_TIMEOUT_SECONDS": "0.8", "RUNGUARD_JOURNAL": journal,
             "RUNGUARD_SESSION_OVERRUN_UNMET_SECONDS": "1",
         },
     )  # fmt: skip
@@ -145,11 +151,12 @@ async def test_one_trip_whichever_of_them_is_killed_or_ends(tmp_path: Path) -> N
                     assert len(await third.rooms()) == 1
 
 
-async def test_only_the_active_one_acts(tmp_path: Path) -> None:
+async def test_only_the_active_one_acts_and_its_journal_says_why(tmp_path: Path) -> None:
     registry = f"sqlite:///{tmp_path}/claims.sqlite3"
     async with RoomService() as server:
         server.comes("r", "agent", agent="support")
-        async with watching(server, registry, "--act") as first:
+        journal = str(tmp_path / "journal")
+        async with watching(server, registry, "--act", journal=journal) as first:
             await first.is_now(duty="active")
             async with watching(server, registry, "--act") as second:
                 await second.is_now(duty="standby")
@@ -161,3 +168,7 @@ async def test_only_the_active_one_acts(tmp_path: Path) -> None:
                 await first.end(signal.SIGTERM)
                 await second.is_now(duty="active")
         assert server.did == [("delete", "r")]
+    (history,) = find([tmp_path / "journal"])
+    (trip,) = Timeline.of(history).trips
+    assert (trip.trip.signature, trip.trip.action) == (AGENT_ALONE, "delete_room")
+    assert replay(history).same

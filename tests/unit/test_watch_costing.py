@@ -84,17 +84,17 @@ def test_each_of_a_loops_short_stays_is_a_minute_though_no_look_saw_it() -> None
     world = World()
     for number in range(20):
         stay = agent(f"PA_{number}", world.now)
-        world.costs.came(stay)
+        world.costs.came("RM", stay)
         world.now += 2
-        world.costs.left(stay, world.now)
-        world.costs.came(stay)  # told late, once more
+        world.costs.left("RM", stay, world.now)
+        world.costs.came("RM", stay)  # told late, once more
     assert world.dollars["transport", "support"] == round(20 * MINUTE, 6)
 
 
 def test_a_stay_whose_beginning_nobody_told_of() -> None:
     world = World()
     world.now += 100
-    world.costs.left(caller(), BEGAN + 61, "support")
+    world.costs.left("RM", caller(), BEGAN + 61, "support")
     assert world.dollars == {("transport", "support"): 2 * MINUTE}
 
 

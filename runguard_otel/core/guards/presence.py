@@ -255,6 +255,8 @@ class RoomPolicy:
         limits: What is a loop.
         age: How old the room is already, in seconds.
         clock: Monotonic seconds; how long a state lasts is measured by it.
+        alone: Judges whether the agents are alone, by the same limits and clock; one of its own
+            if there is none.
     """
 
     def __init__(
@@ -264,6 +266,7 @@ class RoomPolicy:
         *,
         age: float = 0.0,
         clock: Clock = time.monotonic,
+        alone: JobPolicy | None = None,
     ) -> None:
         self.name = name
         self._limits = limits
@@ -275,7 +278,7 @@ class RoomPolicy:
         self._served_from = inf
         """When the first agent came (unix); infinity if none did."""
         self._visited = self._met = False
-        self._alone = JobPolicy(
+        self._alone = alone or JobPolicy(
             JobLimits(
                 left_seconds=limits.left_seconds,
                 unmet_seconds=limits.unmet_seconds,
@@ -384,7 +387,11 @@ class RoomPolicy:
         for trip in self._alone.check():
             agents = self._agents()
             self._alone_agent = agents[0].agent or "" if agents else ""
-            done = replace(trip, action=self._limits.acts.get(AGENT_ALONE, "none"))
+            done = replace(
+                trip,
+                mode=self._mode(AGENT_ALONE),
+                action=self._limits.acts.get(AGENT_ALONE, "none"),
+            )
             found.append(self._tripped(done, self._alone_agent))
         if self._age.due <= now:
             self._age.trip()
