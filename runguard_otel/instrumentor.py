@@ -136,24 +136,25 @@ def instrument(
         SettingsError: If an explicit setting does not exist or has a value it cannot take. Nothing
             else: whatever else fails is logged, and the application runs as if we were not there.
     """
-    global _active
     _check(settings, tracer_provider, meter_provider, logger_provider, on_trip)
     chosen = Settings.load(settings, **settings_overrides)
-    if "claims_url" in settings_overrides or settings is not None:
-        from runguard_otel.claims.registries.open import check_scheme
+    named = set(type(chosen).model_fields) if settings is not None else set(settings_overrides)
+    _check_explicit(chosen, named)
+    with _lock:
+        if _active is not None and (settings or settings_overrides) and _active.settings != chosen:
+            logger.warning("already instrumented; call uninstrument() first to change settings")
+        guard = _started(chosen, tracer_provider, meter_provider, logger_provider)
+        if on_trip is not None:
+            guard.on_trip(on_trip)
+        return guard
 
-        check_scheme(chosen.claims_url)
-    if chosen.notify_url and ("notify_url" in settings_overrides or settings is not None):
-        from runguard_otel.notify import Address
 
-        Address.of(chosen.notify_url, chosen.notify_key)
+def _started(settings: Settings, *providers: Any) -> RunGuard:
+    """What runs already, or is set up now."""
+    global _active
     with _lock:
         if _active is None:
-            _active = _compose(chosen, tracer_provider, meter_provider, logger_provider)
-        elif (settings or settings_overrides) and _active.settings != chosen:
-            logger.warning("already instrumented; call uninstrument() first to change settings")
-        if on_trip is not None:
-            _active.on_trip(on_trip)
+            _active = _compose(settings, *providers)
         return _active
 
 
@@ -195,6 +196,42 @@ def _takes_a_trip(callback: object) -> bool:
     except ValueError:  # some built-in functions do not say what they take
         pass
     return True
+
+
+def _check_explicit(chosen: Settings, named: set[str]) -> None:
+    """What a value alone does not show to be wrong. An environment's is warned about instead.
+
+    Args:
+        chosen: The settings.
+        named: Which of them were passed, and not read from the environment.
+
+    Raises:
+        SettingsError: If one of those cannot be used.
+    """
+    if "claims_url" in named:
+        from runguard_otel.claims.registries.open import check_scheme
+
+        check_scheme(chosen.claims_url)
+    if named & {"claims_ttl_seconds", "claims_heartbeat_seconds", "claims_timeout_seconds"}:
+        from runguard_otel.claims.service import check_timing
+
+        check_timing(chosen)
+    if chosen.notify_url and "notify_url" in named:
+        from runguard_otel.notify import Address
+
+        Address.of(chosen.notify_url, chosen.notify_key)
+    if chosen.prices and "prices" in named:
+        from runguard_otel.cost.price import PriceBookError
+        from runguard_otel.cost.pricebook import PriceBook
+
+        try:
+            PriceBook.load(chosen.prices)
+        except PriceBookError as error:
+            raise SettingsError(f"prices={chosen.prices!r} cannot be used: {error}") from error
+    if chosen.journal and "journal" in named:
+        from runguard_otel.journal.build import check_folder
+
+        check_folder(chosen.journal)
 
 
 def instrument_rooms(**providers: Any) -> RunGuard:
@@ -250,7 +287,8 @@ def instrument_process(payload: dict[str, Any]) -> None:
     """
     try:
         values = payload.get("settings")
-        guard = instrument(Settings(**values) if values else None)
+        # Not checked again: what the worker has decided, a job takes as it is.
+        guard = _started(Settings(**values)) if values else instrument()
         if guard._services is not None and payload.get("worker"):
             guard._services.worker = payload["worker"]
             guard._services.under_worker = True

@@ -333,6 +333,15 @@ class Settings(BaseModel):
         description="Rooms or participants tracked at once; the oldest is forgotten.",
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text_is_text(cls, value: Any) -> Any:
+        if isinstance(value, (bytes, bytearray)):
+            raise ValueError("pass text, not bytes")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("no setting has a NUL character in it")
+        return value
+
     @field_validator(*_MODES, mode="before")
     @classmethod
     def _as_people_write_modes(cls, value: Any) -> Any:

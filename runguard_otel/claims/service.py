@@ -30,7 +30,7 @@ from runguard_otel.core.ports import ClaimAnswer, ClaimListener, JobFacts, Serve
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
 
-__all__ = ["ClaimService", "timing_of"]
+__all__ = ["ClaimService", "check_timing", "timing_of"]
 
 logger = logging.getLogger("runguard_otel")
 
@@ -220,13 +220,32 @@ class ClaimService:
 
 def timing_of(settings: Settings, default_timeout: float) -> Timing:
     """The timing from settings; the default, with a warning, if the values do not go together."""
-    timeout = settings.claims_timeout_seconds or default_timeout
     try:
-        heartbeat = settings.claims_heartbeat_seconds
-        return Timing(settings.claims_ttl_seconds, heartbeat, timeout, notice=2 * heartbeat)
+        return _timing(settings, default_timeout)
     except ValueError as error:
         logger.warning("claims_*_seconds are ignored, using the defaults: %s", error)
         return Timing(timeout=default_timeout)
+
+
+def check_timing(settings: Settings) -> None:
+    """Refuse times that do not go together, whatever the registry's own timeout is.
+
+    Raises:
+        SettingsError: If they do not.
+    """
+    try:
+        _timing(settings, min(Timing.timeout, settings.claims_heartbeat_seconds / 2))
+    except ValueError as error:
+        raise SettingsError(
+            f"claims_ttl_seconds, claims_heartbeat_seconds and claims_timeout_seconds cannot be "
+            f"used together: {error}"
+        ) from error
+
+
+def _timing(settings: Settings, default_timeout: float) -> Timing:
+    timeout = settings.claims_timeout_seconds or default_timeout
+    heartbeat = settings.claims_heartbeat_seconds
+    return Timing(settings.claims_ttl_seconds, heartbeat, timeout, notice=2 * heartbeat)
 
 
 def _unanswered(holder: LeaseHolder) -> bool:

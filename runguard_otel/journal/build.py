@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from runguard_otel.core.ports import Recorder
 from runguard_otel.cost.lasting import Booking
+from runguard_otel.errors import SettingsError
 from runguard_otel.journal.book import Book, files_of
 from runguard_otel.journal.keeper import Keeper
 from runguard_otel.journal.record import Put
@@ -16,7 +19,7 @@ from runguard_otel.journal.taped import TapedPolicies
 from runguard_otel.policies import Policies
 from runguard_otel.settings import Settings
 
-__all__ = ["Journal", "journal_of"]
+__all__ = ["Journal", "check_folder", "journal_of"]
 
 Booked = Callable[[Sequence[Booking]], None]
 
@@ -54,6 +57,22 @@ class Journal(NamedTuple):
     policies: Policies
     booked: Booked
     close: Callable[[], None]
+
+
+def check_folder(folder: str) -> None:
+    """Refuse a path that cannot become a folder, for there is a file on the way.
+
+    Args:
+        folder: ``journal``, as it was passed.
+
+    Raises:
+        SettingsError: If it cannot.
+    """
+    there = Path(folder).absolute()
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise SettingsError(f"journal={folder!r} cannot be used: {there} is no folder")
 
 
 def journal_of(

@@ -6,6 +6,7 @@ import functools
 import logging
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -15,6 +16,7 @@ from livekit.agents.ipc import job_proc_lazy_main, proc_pool
 from livekit.agents.voice import agent_activity, audio_recognition
 
 import runguard_otel
+from runguard_otel import instrumentor
 from runguard_otel.adapters import livekit as adapter
 from runguard_otel.adapters.livekit.process.bring_up import BringUp
 from runguard_otel.adapters.patching import Patch, PatchSet
@@ -188,6 +190,12 @@ class _Mistake(NamedTuple):
         _Mistake({"claims_url": "reddis://x"}, "claims_url .*cannot be used; allowed schemes"),
         _Mistake({"claims_url": "redis://h:99999999"}, "claims_url .*cannot be read"),
         _Mistake({"prices": 3}, "prices=3"),
+        _Mistake({"prices": "/nowhere/prices.toml"}, "prices=.*no such file"),
+        _Mistake({"prices": "\0"}, "NUL"),
+        _Mistake({"journal": b"folder"}, "text, not bytes"),
+        _Mistake({"journal": "/dev/null/folder"}, "journal=.*/dev/null is no folder"),
+        _Mistake({"claims_ttl_seconds": 2}, "claims_ttl_seconds.*together.*ttl 2 s"),
+        _Mistake({"claims_heartbeat_seconds": 8}, "claims_heartbeat_seconds.*together"),
     ],
     ids=lambda m: f"{next(iter(m.arguments))}={next(iter(m.arguments.values()))!r:.20}",
 )
@@ -202,6 +210,16 @@ def test_nothing_is_opened_by_instrumenting() -> None:
     """No thread and no socket: it also runs in the fork server and in idle job processes."""
     with nothing_opened():
         runguard_otel.instrument()
+
+
+def test_a_job_takes_what_its_worker_decided_whatever_is_wrong_with_it(
+    tmp_path: Path,
+) -> None:
+    """The worker has warned. Mutant: settings are checked again, and the job runs unguarded."""
+    wrong = {"prices": str(tmp_path / "gone.toml"), "claims_url": "reddis://x"}
+    instrument_process({"settings": {**wrong, "claims_ttl_seconds": 2}, "worker": "w"})
+    assert instrumentor._active is not None
+    assert instrumentor._active.active
 
 
 def test_no_global_provider_is_registered() -> None:

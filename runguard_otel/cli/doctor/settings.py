@@ -11,6 +11,7 @@ import re
 
 from runguard_otel.cli.finding import Finding, held_back
 from runguard_otel.core.signatures import GuardName
+from runguard_otel.errors import SettingsError
 from runguard_otel.settings import ENV_PREFIX, Settings
 
 __all__ = ["exporter_findings", "settings_findings"]
@@ -43,6 +44,7 @@ def settings_findings() -> list[Finding]:
         Finding("modes", "note" if watching else "ok", modes),
         Finding("settings", "ok", changed or "all defaults"),
         *found,
+        *_claims(settings),
         *_prices(settings.prices),
     ]
 
@@ -50,6 +52,16 @@ def settings_findings() -> list[Finding]:
 def _variable(text: str) -> str:
     name = re.search(rf"{ENV_PREFIX}[A-Z0-9_]+", text)
     return name[0] if name else "settings"
+
+
+def _claims(settings: Settings) -> list[Finding]:
+    from runguard_otel.claims.service import check_timing
+
+    try:
+        check_timing(settings)
+    except SettingsError as error:
+        return [Finding("claims", "broken", str(error), "the defaults are used instead")]
+    return []
 
 
 def _prices(path: str) -> list[Finding]:
