@@ -68,6 +68,18 @@ def test_a_misspelt_variable_is_broken_and_shown_with_the_near_one(
     assert "did you mean RUNGUARD_MODE?" in found["detail"]
 
 
+def test_times_of_a_claim_that_do_not_go_together_are_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [f["state"] for f in about(look()[1], "claims")] == ["ok"]
+    monkeypatch.setenv("RUNGUARD_CLAIMS_TTL_SECONDS", "2")
+    status, findings = look()
+    assert status == 1
+    (found,) = [f for f in about(findings, "claims") if f["state"] == "broken"]
+    assert "ttl 2 s" in found["detail"]
+    assert "defaults" in found["advice"]
+
+
 def test_a_price_file_that_cannot_be_read_is_broken_and_a_good_one_is_counted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
