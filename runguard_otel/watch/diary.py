@@ -56,7 +56,7 @@ class _Page:
 
     def __init__(self, settings: Settings, sid: str, diary: Diary) -> None:
         self.lines: list[bytes] = []
-        self.name = ""
+        self.name, self.header = "", b""
         book = Book(settings, self._tape, lambda: sid, lambda: "", diary.lost, diary.release)
         self.policies = TapedPolicies(settings, book)
         self.recorder = TapedRecorder(_Nobody(), book, diary.hash_name, diary.clock)
@@ -69,7 +69,9 @@ class _Page:
         line = expand(head + tail[0])
         if not self.name:
             self.name = f"{name_of(json.loads(line))}-{os.getpid()}"
-        self.lines.append(line)
+            self.header = line
+        else:
+            self.lines.append(line)
 
 
 class Diary:
@@ -145,5 +147,5 @@ class Diary:
     def _write(self, page: _Page) -> None:
         if page.lines:
             lines, page.lines = page.lines, []
-            self._files.put(page.name, lines)
+            self._files.put(page.name, [page.header, *lines])  # each time a part of its own
             self._files.close(page.name)
