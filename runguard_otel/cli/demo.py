@@ -7,10 +7,11 @@ import importlib.util
 import json
 import signal
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -108,8 +109,9 @@ def demo(
     try:
         with shown:
             logs = html.resolve().parent
-            asyncio.run(run_plan(plan, view, logs=logs, keep_going=keep_going, machine=machine))
-    except KeyboardInterrupt:
+            work = run_plan(plan, view, logs=logs, keep_going=keep_going, machine=machine)
+            asyncio.run(_until_told(work))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         typer.echo("stopped; everything that was started has ended", err=True)
         raise typer.Exit(INTERRUPTED) from None
     judged = verdicts(plan)
@@ -123,6 +125,20 @@ def demo(
         wide.print(ending(plan, judged, narrow=wide.width < NARROW))
         wide.print(f"\nReport: {html}")
     sys.exit(0 if all(verdict.ok for verdict in judged) else 1)
+
+
+async def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Do it; who ends the program cancels it, where what was started can still be ended.
+
+    An exception out of a signal handler may come between the start of a process and its ``try``.
+    """
+    mine = asyncio.current_task()
+    assert mine is not None
+    for how in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(how) is not signal.SIG_IGN:  # as a shell has it for what is beside it
+            with suppress(NotImplementedError):  # Windows
+                asyncio.get_running_loop().add_signal_handler(how, mine.cancel)
+    await work
 
 
 def _there(module: str) -> bool:

@@ -25,6 +25,8 @@ Listener = Callable[[Run, Event], None]
 
 RUN_SECONDS: Final = 150
 _LOOK_SECONDS: Final = 0.1
+_GONE_LOOKS: Final = 100
+_GONE_SECONDS: Final = 0.01
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Down)\b")
 _FOREIGN: Final = ("OTEL_", "RUNGUARD_", "LIVEKIT_")
 """The demonstration exports nothing and reads no settings of the user's."""
@@ -88,9 +90,7 @@ async def _play_run(
         except asyncio.TimeoutError:
             run.error = f"did not end within {limit:.0f} s"
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await _end(process)
     if not run.error and not run.finished:
         run.error = f"ended with exit code {process.returncode}"
     if run.error:
@@ -101,6 +101,23 @@ async def _play_run(
             run.log = logs / f"demo-{stem.name}.log"
             run.log.write_text(said, "utf-8")
         listener(run, Event("failed", run.seconds, run.error))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill a run with all that it started, and wait until it is gone.
+
+    Else one that is dying leaves a file in the folder that is being removed. A zombie that nobody
+    collects (a container without an init) is waited for no longer than that.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    for _ in range(_GONE_LOOKS):
+        try:
+            os.killpg(process.pid, 0)
+        except (ProcessLookupError, PermissionError):  # macOS says the latter of zombies
+            return
+        await asyncio.sleep(_GONE_SECONDS)
 
 
 def _last_words(log: str) -> str:
