@@ -115,6 +115,7 @@ async def test_a_simulated_job_is_counted_by_its_worker_and_claims_nothing(
         assert total(counts, "runguard_jobs_ended_total") == 1
         assert total(counts, "runguard_signatures_total") == 0  # not even room_reconnect
         assert "ReconnectLoopError" not in (await run.step("looped"))["became"]
+        await run.settled()
         (tmp_path / "stop").touch()
         assert await asyncio.wait_for(run.process.wait(), 10) == 0
         assert "Traceback" not in run.log()

@@ -99,18 +99,22 @@ class Run:
         self.process.send_signal(how)
         return await asyncio.wait_for(self.process.wait(), seconds)
 
+    async def settled(self) -> None:
+        """Wait for the process in reserve, ten seconds at most: to be called before the end.
+
+        LiveKit tells one that still starts to go by a signal. Its handler imports: in the middle of
+        an import that fails in it, without us too.
+        """
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(self.until(self._reserve_is_up), 10)
+
     def _reserve_is_up(self) -> bool:
         ready = self.said("process initialized") + self.said("job runner initialized")
         return ready >= self.said("initializing process") + self.said("initializing job runner")
 
     async def ends_cleanly(self, how: int = signal.SIGTERM) -> None:
-        """It ends at once, with exit code 0, no error in the log and no file left behind.
-
-        LiveKit starts a process in reserve and tells one that still starts to go by a signal. Its
-        handler imports: in the middle of an import that fails in it, without us too.
-        """
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(self.until(self._reserve_is_up), 10)
+        """It ends at once, with exit code 0, no error in the log and no file left behind."""
+        await self.settled()
         assert await self.end(how) == 0
         log = self.log()
         assert not [sign for sign in _UNCLEAN if sign in log]
