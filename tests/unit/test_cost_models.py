@@ -36,6 +36,18 @@ def found(tmp_path: Path, text: str) -> list[tuple[str, str, str]]:
             ("stt", "Deepgram", "nova-2"),
         ),
         (
+            "from livekit.plugins.deepgram import stt\nstt.STT()",
+            ("stt", "Deepgram", "nova-3"),
+        ),
+        (
+            "from livekit.plugins.google.beta import GeminiTTS\nGeminiTTS()",
+            ("tts", "Gemini", "gemini-3.1-flash-tts-preview"),
+        ),
+        (
+            "from livekit.plugins import openai\nears = (heard := openai.STT)()\nopenai.TTS()",
+            ("tts", "api.openai.com", "gpt-4o-mini-tts"),
+        ),
+        (
             "from livekit.plugins.deepgram import STT as Ears\nEars(language='multi')",
             ("stt", "Deepgram", "nova-3:multi"),
         ),

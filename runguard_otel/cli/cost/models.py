@@ -182,6 +182,8 @@ def _made(call: ast.Call, names: dict[str, str]) -> Use | None:
     if which is None:
         return None
     made = ".".join(parts[: which + 1])
+    if made == f"{parts[which].lower()}.{parts[which]}":  # deepgram.stt.STT is deepgram.STT
+        made = parts[which]
     where = f"line {call.lineno}"
     component = _component(parts[which])
     what = f"{plugin}.{name}"
