@@ -9,9 +9,9 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from runguard_otel.demo.machine import PATIENCE, Machine
 from runguard_otel.demo.runs import Plan, Run
@@ -61,9 +61,28 @@ async def run_plan(
     with tempfile.TemporaryDirectory(prefix="runguard-demo-", ignore_cleanup_errors=True) as folder:
         for phase in PHASES:
             runs = [run for run in plan.runs if run.storm.name in phase]
-            await asyncio.gather(*(play(run, Path(folder)) for run in runs))
+            await _side_by_side(play(run, Path(folder)) for run in runs)
             if not keep_going and any(run.error for run in runs):
                 return
+
+
+async def _side_by_side(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do them all; who cancels it gets it back when each of them has ended what it began.
+
+    ``asyncio.gather`` returns with the first that is cancelled: the folder was removed, and the
+    loop closed, while another run was still waiting for its killed process.
+    """
+    tasks = [asyncio.ensure_future(one) for one in work]
+    if not tasks:
+        return
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()
 
 
 async def _play_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Evidence, Mode, Subject, Trip
+from runguard_otel.demo import runner
+from runguard_otel.demo.machine import Machine
 from runguard_otel.demo.runs import Plan, Run
 from runguard_otel.demo.scene import PHASES, STORMS
 from runguard_otel.demo.usage import Used, price_notes
@@ -155,3 +158,48 @@ def test_a_trip_is_one_sentence() -> None:
         "that connect was refused before any request was made."
     )
     assert "second job" in explain({**data, "guard": "job_dispatch", "action": "refuse_job"})
+
+
+async def test_cancelled_it_waits_until_each_run_has_ended_what_it_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a folder is removed, and a loop closed, under a run that still kills its processes."""
+    folders: dict[str, Path] = {}
+    ended: list[str] = []
+
+    async def play(run: Run, _: object, folder: Path, *__: object) -> None:
+        folders[run.name] = folder
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0 if run.guards else 0.05)
+            assert folder.exists()
+            ended.append(run.name)
+
+    monkeypatch.setattr(runner, "_play_run", play)
+    plan = Plan((storm("reconnect"),))
+    task = asyncio.ensure_future(runner.run_plan(plan, lambda *_: None, machine=Machine(1.0)))
+    while len(folders) < 2:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["reconnect on", "reconnect off"]
+    assert not any(folder.exists() for folder in folders.values())
+
+
+async def test_a_run_that_raises_ends_those_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    async def play(run: Run, *_: object) -> None:
+        if run.guards:
+            raise OSError("no more processes")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(run.name)
+
+    monkeypatch.setattr(runner, "_play_run", play)
+    with pytest.raises(OSError, match="no more processes"):
+        await runner.run_plan(Plan((storm("reconnect"),)), lambda *_: None, machine=Machine(1.0))
+    assert ended == ["reconnect off"]
