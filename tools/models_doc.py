@@ -8,7 +8,6 @@ from typing import Any
 
 from runguard_otel.adapters.livekit.facts.billing import REPORTS
 from runguard_otel.cost.defaults import defaults
-from runguard_otel.cost.pricebook import PriceBook
 
 __all__ = ["generated"]
 
@@ -63,7 +62,7 @@ def page() -> str:
         heard = {"unheard": _found("unheard"), "its bill ": _found("unheard_bill")}
         characters = voices[0]["found"]["reply"].split()[0]
         parts += ["", TTS.format(characters=characters), _table(voices, {**BILLED, **heard})]
-    unpriced = [r for r in models + voices if "unpriced" in r["found"]["bill"]]
+    unpriced = [r for r in models + voices if "$" not in r["found"]["bill"]]
     return "\n".join([*parts, "", UNPRICED + _table(unpriced, {"model": _model, "why": _why}), ""])
 
 
@@ -100,18 +99,12 @@ BILLED: dict[str, Callable[[Row], str]] = {
 
 
 def _why(row: Row) -> str:
-    found = row["found"]
-    component = "tts" if "characters" in found["reply"] else "llm"
-    for default in defaults().rows:
-        mine = (default.plugin, default.component, default.model)
-        if mine == (row["plugin"], component, found["model"]) and default.unpriced:
-            return default.unpriced
-    book = PriceBook.load()
-    whose = book.provider(found["provider"])
-    if any((price.component, price.provider) == (component, whose) for price in book.rows):
-        return "the price book has no such model of this provider"
-    kind = "voice" if component == "tts" else "language model"
-    return f"the price book has no {kind} of this provider"
+    """The reason: of the product, or of the model that its plugin uses by default."""
+    if "unpriced" in row:
+        return str(row["unpriced"])
+    mine = (row["plugin"], row["found"]["model"])
+    reasons = [d.unpriced for d in defaults().rows if (d.plugin, d.model) == mine and d.unpriced]
+    return reasons[0]
 
 
 def _table(found: list[Row], columns: dict[str, Callable[[Row], str]]) -> str:

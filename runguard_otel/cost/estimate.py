@@ -84,11 +84,14 @@ class _Prices:
     def _row(self, component: str, provider: str, model: str) -> Price:
         price = self._book.find(component, provider, model, self._stack.plan)
         if price is None:
-            known = sorted(
-                f"{p.provider}/{p.models[0]}"
+            rows = [
+                p
                 for p in self._book.rows
                 if p.component == component and p.plan in ("", self._stack.plan)
-            )
+            ]
+            whose = self._book.provider(provider)
+            of_it = [f"{p.provider}/{p.models[0]}" for p in rows if p.provider == whose]
+            known = sorted(of_it or {f"{p.provider}/..." for p in rows})
             raise EstimateError(
                 f"no price for {component} {provider}/{model} on plan {self._stack.plan}; known: "
                 f"{', '.join(known)}; add a row in your price file (RUNGUARD_PRICES)"

@@ -35,26 +35,32 @@ def numbers(report: str) -> dict[str, Decimal]:
     return {key: Decimal(match[1]) if match else Decimal(0) for key, match in found.items()}
 
 
-def cost(component: str, row: dict[str, Any], report: str) -> Decimal | None:
-    """Usage times price, worked out here; ``None`` without one of them."""
+def expected(component: str, row: dict[str, Any], report: str) -> str | None:
+    """The bill, worked out here from usage and price; ``None`` without one of them."""
     found = row["found"]
     price = BOOK.find(component, found["provider"], found["model"])
     if price is None:
         return None
     said, rates = numbers(report), price.rates
     if component == "tts" and "characters" in rates:
-        return said["characters"] * rates["characters"] / price.per
+        return _said(said["characters"] * rates["characters"] / price.per)
     if component == "tts":
         audio = said["output"] * rates["output_audio_tokens"]
-        return (said["input"] * rates["input_tokens"] + audio) / price.per or None
+        return _said((said["input"] * rates["input_tokens"] + audio) / price.per)
     if "input_tokens" not in rates:
         return None
     output = max(said["output"], said["total"] - said["input"])
-    return (
-        (said["input"] - said["cached"]) * rates["input_tokens"]
-        + said["cached"] * rates.get("cached_input_tokens", Decimal(0))
-        + output * rates["output_tokens"]
-    ) / price.per or None
+    amount = (said["input"] - said["cached"]) * rates["input_tokens"]
+    amount += said["cached"] * rates.get("cached_input_tokens", Decimal(0))
+    amount += output * rates["output_tokens"]
+    without = said["cached"] if "cached_input_tokens" not in rates else Decimal(0)
+    return _said(amount / price.per, without)
+
+
+def _said(amount: Decimal, tokens: Decimal = Decimal(0)) -> str | None:
+    if not amount:
+        return None
+    return f"${amount.normalize():f}" + (f", {tokens} tokens unpriced" if tokens else "")
 
 
 @pytest.mark.parametrize("table", [LLM, TTS], ids=["llm", "tts"])
@@ -82,11 +88,11 @@ def test_a_bill_is_usage_times_price_to_the_last_digit(component: str, row: dict
             assert component == "tts", "such a voice is heard only when it is whole"
             continue
         bill = found["bill" if request == "reply" else f"{request}_bill"]
-        expected = cost(component, row, found[request])
-        if expected is None:
+        wanted = expected(component, row, found[request])
+        if wanted is None:
             assert "unpriced" in bill and "$" not in bill
         else:
-            assert bill == f"${expected.normalize():f}"
+            assert bill == wanted
 
 
 def test_a_request_without_a_report_is_counted() -> None:
@@ -102,3 +108,12 @@ def test_the_defaults_that_were_run_are_those_of_the_price_list() -> None:
     models = {row.model for row in defaults().rows}
     for plugin in ("anthropic", "google", "openai", "xai"):
         assert {model for p, model in run if p == plugin} & models, plugin
+
+
+@pytest.mark.parametrize("row", LLM + TTS, ids=name)
+def test_what_has_no_price_has_a_reason(row: dict[str, Any]) -> None:
+    """Its own, or that of its plugin's default; and what has a price has none."""
+    mine = (row["plugin"], row["found"]["model"])
+    reasons = {d.unpriced for d in defaults().rows if (d.plugin, d.model) == mine} - {""}
+    reasons |= {row["unpriced"]} if "unpriced" in row else set()
+    assert (len(reasons) == 1) is ("$" not in row["found"]["bill"])

@@ -31,7 +31,7 @@ def on_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_prices_are_listed_with_age_and_source_and_old_ones_are_warned_about() -> None:
     result = run("prices")
     assert result.exit_code == 0, result.output
-    assert "279 d" in result.output
+    assert "226 d" in result.output
     assert "voice-agent-pricing-compare" in result.output
     assert re.search(r"warning \d+ of \d+ prices are older than 180 days", result.stderr)
 

@@ -19,7 +19,7 @@ DEFAULTS = defaults().rows
 
 @pytest.mark.parametrize("default", DEFAULTS, ids=lambda row: f"{row.plugin}.{row.name}")
 def test_a_default_has_a_price_or_a_reason(default: Default) -> None:
-    row = PriceBook.load().find(default.component, default.provider, default.model)
+    row = PriceBook.load().find(default.component, default.provider, default.model, "ship")
     assert (row is not None) is not bool(default.unpriced), "priced, or why not, and not both"
     line = f"| {default.plugin} `{default.name}` | `{default.model}` | {default.unpriced} |"
     assert (line in PAGE.read_text(encoding="utf-8")) is bool(default.unpriced)
@@ -29,6 +29,7 @@ def test_the_recognisers_that_were_run_have_these_defaults() -> None:
     """Fails if a plugin's default changes: the laboratory writes what it found."""
     ours = {(row.provider, row.model) for row in DEFAULTS if row.component == "stt"}
     ours -= {("google", "gemini-3.5-transcribe-live"), ("livekit", "unknown")}  # were not run
+    ours -= {("livekit", "cartesia/ink-whisper")}  # of the detector of answering machines
     named = {provider for provider, _ in ours} - {"xai"}
     run = {
         (row.found["provider"], row.found["model"])
@@ -48,7 +49,7 @@ def test_a_call_with_defaults_costs_usage_times_price_to_the_last_digit() -> Non
         ("stt", "Cartesia", "ink-2"): ({"audio_seconds": 60}, "0.009"),
         ("stt", "api.openai.com", "gpt-4o-mini-transcribe"): (
             {"input_audio_tokens": 600, "output_tokens": 40},
-            "0.00095",
+            "0.002",
         ),
         ("llm", "Gemini", "gemini-3.8-flash"): (
             {"input_tokens": 1000, "cached_input_tokens": 400, "output_tokens": 10},
@@ -83,8 +84,8 @@ def test_several_languages_at_once_cost_what_their_row_says() -> None:
     for provider, model, expected in (
         ("Deepgram", "nova-3", "0.0048"),
         ("Deepgram", "nova-3:multi", "0.0058"),
-        ("livekit", "deepgram/nova-3", "0.0077"),
-        ("livekit", "deepgram/nova-3:multi", "0.0092"),
+        ("livekit", "deepgram/nova-3", "0.0048"),
+        ("livekit", "deepgram/nova-3:multi", "0.0058"),
         ("Deepgram", "flux-general-en:multi", "0.0065"),  # one price for all languages
     ):
         found = book.model("stt", provider, model, "ship")

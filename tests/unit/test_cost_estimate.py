@@ -168,8 +168,17 @@ def test_a_longer_loop_never_costs_less(rate: int, minutes: int, more: int) -> N
         (Loop("misfire", D(1), D(1), D(2)), Stack(), "share must be between 0 and 1"),
         (Loop("duplicate", D("1.5"), D(1)), Stack(), "whole number"),
         (Loop("misfire", D(1), D(1)), Stack(llm="gpt-4.1"), "must be provider/model"),
-        (Loop("misfire", D(1), D(1)), Stack(llm="openai/gpt-9"), "no price for llm.*known: .*gpt"),
-        (Loop("misfire", D(1), D(1)), Stack(llm="xai/grok-voice"), "has no price for token"),
+        (
+            Loop("misfire", D(1), D(1)),
+            Stack(llm="openai/gpt-9"),
+            "llm.*known: openai/gpt",
+        ),
+        (
+            Loop("misfire", D(1), D(1)),
+            Stack(llm="nobody/gpt"),
+            "known: anthropic/..., ",
+        ),
+        (Loop("misfire", D(1), D(1)), Stack(llm="xai/grok-voice-latest"), "has no price for token"),
         (Loop("misfire", D(1), D(1)), Stack("gold"), "no price for transport"),
     ],
 )

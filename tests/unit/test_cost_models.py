@@ -174,7 +174,7 @@ def agent(tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "agent.py"
     file.write_text(
         "from livekit.plugins import deepgram\nfrom livekit.agents import AgentSession\n"
-        "AgentSession(stt=deepgram.STT(language='multi'), llm='openai/gpt-4.1-mini')\n"
+        "AgentSession(stt=deepgram.STT(language='multi'), llm='openai/gpt-1')\n"
     )
     yield file
 

@@ -144,9 +144,17 @@ def test_a_malformed_row_says_which_and_why(tmp_path: Path, old: str, new: str, 
 def test_rows_older_than_180_days_are_stale() -> None:
     row = PriceBook.load().find("agent", "livekit-cloud", "agent-session", "ship")
     assert row is not None
-    assert row.day == date(2026, 2, 17)
-    assert not row.stale(date(2026, 8, 16))  # 180 days
-    assert row.stale(date(2026, 8, 17))
+    assert row.day == date(2026, 4, 11)
+    assert not row.stale(date(2026, 10, 8))  # 180 days
+    assert row.stale(date(2026, 10, 9))
+
+
+def test_rows_that_are_old_could_not_be_looked_at_again() -> None:
+    """Fails if a row grows old unseen: on the day of the book's version, these are all."""
+    book = PriceBook.load()
+    old = {(row.provider, row.models[0]) for row in book.rows if row.stale(date(2026, 11, 29))}
+    cloud = {("livekit-cloud", name) for name in ("participant", "data", "agent-session")}
+    assert old == cloud | {("cartesia", "ink-whisper"), ("xai", "grok-voice-*")}
 
 
 def test_a_request_longer_than_the_row_allows_is_unpriced() -> None:

@@ -16,5 +16,6 @@ REPORTS: Final[dict[str, list[dict[str, Any]]]] = json.loads(DATA.read_text(enco
 """What was found, one product a row, in order; by component, ``llm`` or ``tts``.
 
 A row has ``plugin``, ``product``, ``release``, ``date`` and ``found``: text by measurement, see
-``tests/plugins/lab/bill.py``; ``note`` where there is more to say.
+``tests/plugins/lab/bill.py``; ``note`` where there is more to say;
+``unpriced``, why the price book has no row for it.
 """
