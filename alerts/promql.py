@@ -90,20 +90,22 @@ class Promql:
             f")"
         )
 
-    def at_least(self, part: str, share: float, whole: str) -> str:
+    def at_least(self, part: str, share: float, whole: str, besides: float = 0) -> str:
         """``part`` where it is not less than a share of ``whole``, or where nobody knows.
 
         Args:
             part: By owner and :data:`LOOP`.
             share: 0 to 1; 0 leaves it out.
             whole: By owner and agent.
+            besides: How many of ``part`` do not count towards the share.
         """
         if not share:
             return part
+        limit = f"{share:g} * {whole}" + (f" + {besides:g}" if besides else "")
         return (
             f"(\n{_indented(part)}\n  unless\n"
             f"    (\n{_indented(part, 6)}\n    ) < on ({self.by('agent')}) group_left () "
-            f"({share:g} * {whole})\n)"
+            f"({limit})\n)"
         )
 
 

@@ -48,19 +48,29 @@ class Tuning:
     )
 
     reconnect_trips: float = _is(1, "Stopped reconnect loops in 5 minutes that alert.", 1)
-    reconnect_share: float = _is(0.001, "... and that share of the calls of the same 5 minutes.")
+    reconnect_share: float = _is(
+        0.001, "... and, besides all of them but one, that share of those minutes' calls."
+    )
     reconnect_severity: str = _is("page", "page, ticket or info.")
     duplicate_dispatch_events: float = _is(3, "Refused duplicates in an hour that alert.", 1)
-    duplicate_dispatch_share: float = _is(0.01, "... and that share of the calls of that hour.")
+    duplicate_dispatch_share: float = _is(
+        0.01, "... and, besides all of them but one, that share of the hour's calls."
+    )
     duplicate_dispatch_severity: str = _is("ticket", "page, ticket or info.")
     misfire_trips: float = _is(3, "Stopped misfire storms in an hour that alert.", 1)
-    misfire_trips_share: float = _is(0.02, "... and that share of the calls of that hour.")
+    misfire_trips_share: float = _is(
+        0.02, "... and, besides all of them but one, that share of the hour's calls."
+    )
     misfire_severity: str = _is("ticket", "page, ticket or info.")
     subscription_trips: float = _is(3, "Stopped subscription cascades in an hour that alert.", 1)
-    subscription_share: float = _is(0.02, "... and that share of the calls of that hour.")
+    subscription_share: float = _is(
+        0.02, "... and, besides all of them but one, that share of the hour's calls."
+    )
     subscription_severity: str = _is("ticket", "page, ticket or info.")
     overrun_trips: float = _is(3, "Ended sessions that went on too long in an hour that alert.", 1)
-    overrun_share: float = _is(0.02, "... and that share of the calls of that hour.")
+    overrun_share: float = _is(
+        0.02, "... and, besides all of them but one, that share of the hour's calls."
+    )
     overrun_severity: str = _is("ticket", "page, ticket or info.")
     unstopped_share: float = _is(
         0.01,

@@ -297,6 +297,19 @@ def _storms() -> Iterator[Case]:
     )
     yield Case(
         "RunguardMisfireStorm",
+        "three in an hour of 120 calls are chance, six are not",
+        {
+            **_trips("vad_misfire", "enforce", "0x280 1x20 2x20 3x80 6x600"),
+            **calls(120, 250),
+        },
+        silent=(60, 72, 77, 82, 90, 100),
+        firing=(106, 120),
+        quiet=(200, 240),
+        labels=held,
+        value="6",
+    )
+    yield Case(
+        "RunguardMisfireStorm",
         "one stopped misfire storm a minute in ten thousand calls an hour",
         {
             **_trips("vad_misfire", "enforce", "0+0.25x480"),

@@ -128,6 +128,7 @@ MUTANTS = {
         "[5m]",
     ),
     "a share is forgotten": ("two in five minutes", "recording.yml", "(0.001 *", "(0 *"),
+    "what chance brings is told": ("are chance", "recording.yml", "now) + 2)", "now) + 0)"),
     "a threshold has moved": ("dispatched twice", "recording.yml", ">= 3\n", ">= 19\n"),
     "who was asked to end is missed": (
         "scaled away, and say so",

@@ -6,43 +6,21 @@ five workers here; ``SOAK_WEEK=1`` (``make soak``) makes it a week of fifty.
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import subprocess
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 
+from tests.kit.began import began, memory
 from tests.kit.fleet import AGENT, DAY, Fleet, Labels, Trouble
-from tests.kit.servers import binary
-from tests.kit.stories import RULES
+from tests.kit.stories import only
 
 LONG = bool(os.environ.get("SOAK_WEEK"))
-SECONDS = 2 * 3600 if LONG else 280  # 10 s on a quiet machine
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(SECONDS + 1200 if LONG else 2 * SECONDS)]
+pytestmark = [pytest.mark.chain, pytest.mark.timeout(2 * 3600 if LONG else 560)]
 
 DAYS, WORKERS, CALLS = (7.0, 50, 10_000) if LONG else (0.25, 5, 1_000)
-OWNER = "cluster, service_name"
-FAILED = re.compile(r'expr: (".*"), time: (\w+),\s+exp: ?\w*\s+got: ?(.*)')
-SAMPLE = re.compile(r"({[^}]*}) (\S+?)(?:,|$)")
-LABEL = re.compile(r'(\w+)="([^"]*)"')
 REDIS = {"operation": "acquire", "backend": "redis"}
-
-
-def begun(severity: str, minutes: int) -> str:
-    """How many alerts began in the last minutes, as Alertmanager groups them."""
-
-    def firing(before: str = "") -> str:
-        return (
-            f"max by (alertname, {OWNER}, runguard_signature) "
-            f'(ALERTS{{alertstate="firing", severity="{severity}"}}{before})'
-        )
-
-    began = f"({firing()}) unless ({firing(' offset 1m')})"
-    return f"sum by (alertname, runguard_signature) (sum_over_time(({began})[{minutes}m:1m]))"
 
 
 def labels(**found: str) -> Labels:
@@ -83,23 +61,26 @@ def troubles(first: int, apart: int) -> dict[str, tuple[Trouble, tuple[str, ...]
     return {
         "a reconnect loop that nobody stops": (
             unstopped("room_reconnect", "room_reconnect", next(at), 40, 1),
-            ("page RunguardReconnectLoop",),
+            ("page RunguardReconnectLoop room_reconnect",),
         ),
         "misfires that are stopped": (
             stopped("vad_misfire", echo, "mute_while_speaking", next(at), 30),
-            ("ticket RunguardMisfireStorm",),
+            ("ticket RunguardMisfireStorm vad_misfire:echo",),
         ),
         "everything is dispatched twice": (
             stopped("job_dispatch", "job_claim:refused", "refuse_job", next(at), 30),
-            ("ticket RunguardDuplicateDispatch",),
+            ("ticket RunguardDuplicateDispatch job_claim:refused",),
         ),
         "a cascade that nobody stops for half an hour": (
             unstopped(cascade, cascade, next(at), 30, 20),
-            ("ticket RunguardSubscriptionCascade", "page RunguardStormNotStopped"),
+            (
+                f"ticket RunguardSubscriptionCascade {cascade}",
+                f"page RunguardStormNotStopped {cascade}",
+            ),
         ),
         "agents alone, for eight minutes": (
             unstopped("session_overrun", "session_overrun:agent_alone", next(at), 8, 20),
-            ("ticket RunguardSessionOverrun",),
+            ("ticket RunguardSessionOverrun session_overrun:agent_alone",),
         ),
         "the registry is away for ten minutes": (
             counted(next(at), 10, 20, "runguard.job.claim.duration", "_count", **REDIS,
@@ -109,7 +90,7 @@ def troubles(first: int, apart: int) -> dict[str, tuple[Trouble, tuple[str, ...]
         "a job loses its room": (
             counted(next(at), 1, 3, "runguard.signatures", agent=AGENT, outcome="allowed",
                     signature="job_claim:lost"),
-            ("page RunguardClaimLost",),
+            ("page RunguardClaimLost job_claim:lost",),
         ),
         "20 USD go into loops within an hour": (
             counted(next(at), 60, 1 / 3, "runguard.cost.wasted", agent=AGENT, component="llm",
@@ -131,71 +112,14 @@ def troubles(first: int, apart: int) -> dict[str, tuple[Trouble, tuple[str, ...]
     }  # fmt: skip
 
 
-Answer = list[tuple[dict[str, str], float]]
-
-
-def evaluated(
-    folder: Path, fleet: Fleet, queries: list[tuple[str, int]], rules: Mapping[str, str] = RULES
-) -> list[Answer]:
-    """The answers to queries at minutes of a fleet's days, the rules evaluated all along.
-
-    ``promtool`` tells what it got where nothing was expected.
-    """
-    order = [g["name"] for text in rules.values() for g in yaml.safe_load(text)["groups"]]
-    for name, text in rules.items():
-        (folder / name).write_text(text)
-    asked = [{"expr": e, "eval_time": f"{m}m", "exp_samples": []} for e, m in queries]
-    series = [{"series": name, "values": values} for name, values in fleet.series().items()]
-    story = {
-        "rule_files": list(rules),
-        "evaluation_interval": "1m",
-        "group_eval_order": order,
-        "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": asked}],
-    }
-    (folder / "week.yml").write_text(json.dumps(story))  # JSON is YAML
-    done = subprocess.run(
-        [binary("promtool", "prometheus"), "test", "rules", "week.yml"],
-        cwd=folder, capture_output=True, text=True, timeout=SECONDS,
-    )  # fmt: skip
-    said = done.stdout + done.stderr
-    found: dict[tuple[str, int], Answer] = {}
-    for expr, at, got in FAILED.findall(said):
-        samples = [(dict(LABEL.findall(s)), float(v)) for s, v in SAMPLE.findall(got)]
-        found[json.loads(expr), _minutes(at)] = samples
-    assert done.returncode == bool(found), said
-    return [found.get(query, []) for query in queries]
-
-
-def _minutes(text: str) -> int:
-    units = {"d": DAY, "h": 60, "m": 1, "s": 0}
-    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([dhms])", text))
-
-
-def told(answers: list[Answer]) -> dict[str, int]:
-    """Severity and alert to how often it began."""
-    severities = ("page", "ticket")
-    return {
-        f"{severity} {found['alertname']}": round(times)
-        for severity, answer in zip(severities, answers, strict=True)
-        for found, times in answer
-    }
-
-
 def test_a_healthy_fleet_wakes_nobody_and_makes_one_ticket_a_day_at_most(tmp_path: Path) -> None:
     """Mutant: without shares the noisy callers of a busy hour are a ticket in every one."""
     deploys = (1 * DAY + 600, 4 * DAY + 900) if LONG else (120,)
-    fleet = Fleet(DAYS, WORKERS, CALLS, deploys=deploys)
-    whole = fleet.minutes - 1
-    days = range(DAY, fleet.minutes + 1, DAY) if LONG else (fleet.minutes,)
-    asked = [(begun("ticket", min(DAY, whole)), day - 1) for day in days]
-    noisy = "sum(increase(runguard_trips_total[1h]))"
-    pages, heard, *tickets = evaluated(
-        tmp_path, fleet, [(begun("page", whole), whole), (noisy, whole), *asked]
-    )
-    assert heard, "the rules saw a fleet"
-    assert pages == []
-    for day in tickets:
-        assert sum(times for _, times in day) <= 1, day
+    days = began(tmp_path, Fleet(DAYS, WORKERS, CALLS, deploys=deploys))
+    print(*days, sep="\n")
+    for day in days:
+        assert sum(day.values()) <= 1, days
+        assert not any(alert.startswith("page") for alert in day), days
 
 
 def test_one_trouble_of_each_class_is_told_once(tmp_path: Path) -> None:
@@ -205,21 +129,45 @@ def test_one_trouble_of_each_class_is_told_once(tmp_path: Path) -> None:
         DAYS if LONG else (first + apart * len(happened) + 60) / DAY, WORKERS, CALLS,
         troubles=tuple(trouble for trouble, _ in happened.values()),
     )  # fmt: skip
-    whole = fleet.minutes - 1
-    queries = [(begun(severity, whole), whole) for severity in ("page", "ticket")]
-    assert told(evaluated(tmp_path, fleet, queries)) == {
-        alert: 1 for _, alerts in happened.values() for alert in alerts
-    }
+    days = began(tmp_path, fleet)
+    print(*days, sep="\n")
+    told = sum(days, Counter[str]())
+    assert told == {alert: 1 for _, alerts in happened.values() for alert in alerts}
 
 
 def test_the_week_notices_a_rule_that_forgets_shares(tmp_path: Path) -> None:
     """Two in a hundred is told, one in two hundred is not, however many they are."""
     busy = Fleet(0.15, 2, 80_000)
-    whole = busy.minutes - 1
-    query = [(begun("ticket", whole), whole)]
-    assert evaluated(tmp_path, busy, query) == [[]]
-    words, file = "(0.02 *", "recording.yml"
-    assert words in RULES[file]
-    wrong = {**RULES, file: RULES[file].replace(words, "(0 *")}
-    ((found,),) = evaluated(tmp_path, busy, query, wrong)
-    assert found[0]["alertname"] == "RunguardMisfireStorm"
+    slim = only(["RunguardMisfireStorm"])
+    (tmp_path / "right").mkdir()
+    assert began(tmp_path / "right", busy, {"rules.yml": slim}) == [Counter()]
+    assert "(0.02 *" in slim
+    wrong = {"rules.yml": slim.replace("(0.02 *", "(0 *")}
+    assert (
+        "ticket RunguardMisfireStorm vad_misfire:empty_transcript"
+        in began(tmp_path, busy, wrong)[0]
+    )
+
+
+def test_days_in_parts_are_told_of_as_the_whole_is(tmp_path: Path) -> None:
+    """A loop goes on, and workers are missed, where one part ends and the next begins."""
+    cut, lasts = 480, 40
+    who = (
+        unstopped("track_subscribe", "track_subscribe", cut - 20, lasts, 20),
+        Trouble(cut - 30, cut + 30, dead=0.5),
+        Trouble(30, 60, dead=0.5),
+    )
+    fleet = Fleet((cut + 90) / DAY, 2, 1_000, troubles=who)
+    alerts = ["RunguardSubscriptionCascade", "RunguardStormNotStopped", "RunguardWorkersDown"]
+    rules = {"rules.yml": only(alerts)}
+    assert 360 < memory(rules) < cut, "the second part begins after the first"
+    (tmp_path / "whole").mkdir()
+    (whole,) = began(tmp_path / "whole", fleet, rules)
+    parts = began(tmp_path, fleet, rules, cut)
+    assert whole == {
+        "ticket RunguardSubscriptionCascade track_subscribe": 1,
+        "page RunguardStormNotStopped track_subscribe": 1,
+        "ticket RunguardWorkersDown": 2,
+    }
+    assert len(parts) == 2
+    assert sum(parts, Counter[str]()) == whole

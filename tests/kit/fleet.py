@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from runguard_otel.telemetry.catalogue import prometheus_label, prometheus_name
 
-__all__ = ["AGENT", "OWNER", "Fleet", "Trouble"]
+__all__ = ["AGENT", "DAY", "OWNER", "Fleet", "Labels", "Trouble"]
 
 OWNER = {"cluster": "eu", "service_name": "front-desk"}
 AGENT = "reservations"
@@ -47,6 +49,16 @@ class Trouble:
     dead: float = 0
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A series: its name, the minute it begins at, its values, and whether they are times."""
+
+    name: str
+    born: int
+    values: array[float]
+    is_time: bool = False
+
+
 @dataclass
 class Fleet:
     """A fleet and its days.
@@ -74,18 +86,37 @@ class Fleet:
         """Its length."""
         return round(self.days * DAY)
 
-    def series(self) -> dict[str, str]:
-        """Series and their values, a sample a minute."""
-        rng = random.Random(self.seed)
+    def series(self, start: int = 0, end: int | None = None) -> dict[str, str]:
+        """Series and their values, a sample a minute, as ``promtool`` reads them.
+
+        Args:
+            start: The minute that shall be the first; the clock of the series begins there.
+            end: The minute after the last.
+        """
+        end = self.minutes if end is None else end
         out: dict[str, str] = {}
+        for line in self._lines:
+            first, last = max(line.born, start), min(line.born + len(line.values), end)
+            if first >= last:
+                continue
+            kept = line.values[first - line.born : last - line.born]
+            if line.is_time:
+                kept = array("d", (value - 60 * start for value in kept))
+            absent = f"_x{first - start} " if first > start else ""
+            out[line.name] = absent + " ".join(_runs(kept)) + " stale" * (last < end)
+        return out
+
+    @cached_property
+    def _lines(self) -> list[_Line]:
+        rng = random.Random(self.seed)
+        found: list[_Line] = []
         for slot in range(self.workers):
             for place, (born, died, asked) in enumerate(self._lives(slot)):
-                name = f"w{slot}-{place}"
-                out |= self._worker(name, born, died, asked, rng)
+                found += self._worker(f"w{slot}-{place}", born, died, asked, rng)
         for metric, own in {key: None for t in self.troubles for key in t.level}:
             series = self._name("w0-0", metric, "", dict(own))
-            out[series] = self._level(metric, own)
-        return out
+            found.append(_Line(series, 0, self._level(metric, own)))
+        return found
 
     def _lives(self, slot: int) -> Iterator[tuple[int, int, bool]]:
         """When the workers of a slot are born and die, and whether they were asked to end."""
@@ -105,7 +136,7 @@ class Fleet:
 
     def _worker(
         self, name: str, born: int, died: int, asked: bool, rng: random.Random
-    ) -> dict[str, str]:
+    ) -> Iterator[_Line]:
         living = range(born, died)
         rate = self.calls / DAY / self.workers
         ended = [0.0] * len(living)
@@ -144,28 +175,26 @@ class Fleet:
                     for m in living
                 ]
                 counters.append((metric, suffix, dict(labels), grown))
-        out: dict[str, str] = {}
         for metric, suffix, named, grown in counters:
-            out[self._name(name, metric, suffix, named)] = self._values(born, _summed(grown))
-        beats = [60.0 * m for m in living]
-        out[self._name(name, "runguard.worker.heartbeat")] = self._line(born, len(beats), asked)
-        out[self._name(name, "runguard.worker.start")] = self._values(
-            born, [60.0 * born - 5] * len(beats)
-        )
-        goes: list[float] = [1.0] * len(beats)
+            yield _Line(self._name(name, metric, suffix, named), born, _summed(grown))
+        beats = array("d", (60.0 * m for m in living))
+        yield _Line(self._name(name, "runguard.worker.heartbeat"), born, beats, True)
+        started = array("d", [60.0 * born - 5] * len(beats))
+        yield _Line(self._name(name, "runguard.worker.start"), born, started, True)
+        goes = array("d", [1.0] * len(beats))
         if asked and goes:
             goes[-1] = 0.0
-        out[self._name(name, "runguard.worker.expected")] = self._values(born, goes)
-        out[self._name(name, "runguard.jobs", "", {"agent": AGENT})] = self._values(born, running)
-        return out
+        yield _Line(self._name(name, "runguard.worker.expected"), born, goes)
+        jobs = self._name(name, "runguard.jobs", "", {"agent": AGENT})
+        yield _Line(jobs, born, array("d", running))
 
-    def _level(self, metric: str, labels: Labels) -> str:
-        values = [0.0] * self.minutes
+    def _level(self, metric: str, labels: Labels) -> array[float]:
+        values = array("d", [0.0]) * self.minutes
         for trouble in self.troubles:
             level = trouble.level.get((metric, labels), 0.0)
             for minute in range(trouble.start, trouble.end):
                 values[minute] += level
-        return self._values(0, values)
+        return values
 
     def _name(
         self, worker: str, metric: str, suffix: str = "", labels: Mapping[str, str] | None = None
@@ -175,33 +204,25 @@ class Fleet:
         inside = ", ".join(f'{k}="{v}"' for k, v in found.items())
         return f"{prometheus_name(metric)}{suffix}{{{inside}}}"
 
-    def _line(self, born: int, length: int, asked: bool) -> str:
-        """The heartbeat: a sample a minute, then none."""
-        return _absent(born) + f"{60 * born}+60x{length - 1}" + self._gone(born + length)
 
-    def _values(self, born: int, values: list[float]) -> str:
-        return _absent(born) + " ".join(_runs(values)) + self._gone(born + len(values))
-
-    def _gone(self, minute: int) -> str:
-        return " stale" if minute < self.minutes else ""
-
-
-def _absent(minutes: int) -> str:
-    return f"_x{minutes} " if minutes else ""
-
-
-def _runs(values: list[float]) -> Iterator[str]:
-    """Values as ``promtool`` writes them, equal ones together."""
+def _runs(values: array[float]) -> Iterator[str]:
+    """Values as ``promtool`` writes them, equal ones and equal steps together."""
     start = 0
-    for place in range(1, len(values) + 1):
-        if place == len(values) or values[place] != values[start]:
-            times = place - start
-            yield f"{values[start]:.10g}" + (f"x{times - 1}" if times > 1 else "")
-            start = place
+    while start < len(values):
+        step = values[start + 1] - values[start] if start + 1 < len(values) else 0.0
+        end = start + 1
+        while end < len(values) and values[end] - values[end - 1] == step:
+            end += 1
+        first, times = f"{values[start]:.10g}", end - start - 1
+        if step and times < 3:  # a step that is repeated may be chance; the next run begins it
+            end, times = start + 1, 0
+        grows = f"{step:+.10g}" if step else ""
+        yield f"{first}{grows}x{times}" if times else first
+        start = end
 
 
-def _summed(grown: list[float]) -> list[float]:
-    total, out = 0.0, []
+def _summed(grown: list[float]) -> array[float]:
+    total, out = 0.0, array("d")
     for step in grown:
         total += step
         out.append(round(total, 6))

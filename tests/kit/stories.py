@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-__all__ = ["RULES", "STORIES", "Ahead", "read", "with_their_rules"]
+__all__ = ["RULES", "STORIES", "Ahead", "only", "read", "with_their_rules"]
 
 ALERTS = Path(__file__).resolve().parents[2] / "alerts"
 RULES = {p.name: p.read_text() for p in sorted((ALERTS / "generated").glob("*.yml"))}
@@ -38,9 +38,23 @@ def with_their_rules(folder: Path, stories: dict[str, Any], rules: dict[str, str
         stories: A file of ``promtool test rules``.
         rules: Rule files to take them from.
     """
-    groups = [g for text in rules.values() for g in yaml.safe_load(text)["groups"]]
     wanted = {a["alertname"] for t in stories["tests"] for a in t["alert_rule_test"]}
+    (folder / "rules.yml").write_text(only(wanted, rules))
+    path = folder / "stories.yml"
+    path.write_text(yaml.safe_dump({**stories, "rule_files": ["rules.yml"]}))
+    return path
+
+
+def only(alerts: Iterable[str], rules: Mapping[str, str] = RULES) -> str:
+    """One rule file with these alerts and what they read.
+
+    Args:
+        alerts: Names of alerts.
+        rules: Rule files to take them from.
+    """
+    groups = [g for text in rules.values() for g in yaml.safe_load(text)["groups"]]
     by_name = {r.get("record") or r["alert"]: r for g in groups for r in g["rules"]}
+    wanted = set(alerts)
     waiting = list(wanted)
     while waiting:
         found = set(_RECORDED.findall(by_name[waiting.pop()]["expr"])) & by_name.keys() - wanted
@@ -51,10 +65,7 @@ def with_their_rules(folder: Path, stories: dict[str, Any], rules: dict[str, str
         for g in groups
         if (kept := [r for r in g["rules"] if (r.get("record") or r["alert"]) in wanted])
     ]
-    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": slim}, sort_keys=False))
-    path = folder / "stories.yml"
-    path.write_text(yaml.safe_dump({**stories, "rule_files": ["rules.yml"]}))
-    return path
+    return yaml.safe_dump({"groups": slim}, sort_keys=False)
 
 
 class Ahead:
