@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from runguard_otel.telemetry.catalogue import METRICS, prometheus_name
-from tests.kit.oncall import ROOT, Worker, shortened
-from tests.kit.ports import free_port
-from tests.kit.process import Server, http_ready
+from tests.kit.oncall import Worker
+from tests.kit.oncall_chain import collector_server
+from tests.kit.process import NotInstalled, Server
 from tests.kit.sinks import eventually
 
-COLLECTOR = shutil.which("otelcol-contrib")
-pytestmark = [
-    pytest.mark.chain,
-    pytest.mark.skipif(
-        COLLECTOR is None,
-        reason="otelcol-contrib is not on PATH: get the release deploy/otelcol.yaml names",
-    ),
-]
+pytestmark = pytest.mark.chain
 
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[tuple[Server, int]]:
     """It and the port it takes OTLP on; only addresses differ from what ships."""
-    otlp = free_port()
-
-    def argv(port: int, directory: Path) -> list[str]:
-        addresses = {
-            "0.0.0.0:4317": f"127.0.0.1:{otlp}",
-            "0.0.0.0:4318": f"127.0.0.1:{free_port()}",
-            "0.0.0.0:13133": f"127.0.0.1:{free_port()}",
-            "0.0.0.0:8889": f"127.0.0.1:{port}",
-            "tempo:4317": f"127.0.0.1:{free_port()}",  # nobody there: spans wait, counts do not
-        }
-        config = directory / "otelcol.yaml"
-        config.write_text(shortened((ROOT / "deploy" / "otelcol.yaml").read_text(), addresses))
-        assert COLLECTOR is not None
-        return [COLLECTOR, f"--config={config}"]
-
-    with Server("otelcol", argv, ready=http_ready("/metrics")).start() as server:
+    try:
+        server, otlp = collector_server()
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+    with server:
         yield server, otlp
 
 
