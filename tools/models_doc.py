@@ -22,7 +22,7 @@ HEAD = """\
 The bill stands on what plugins report of a request. We ran them with their defaults: the released
 wheels, against loopback servers that speak their providers' documented messages
 (`tests/plugins/lab`, `make test-plugins`). *bill*: what our meter makes of it, in USD by the price
-book of this release. What has no price is counted, never guessed.
+book of this release, LiveKit's by its Ship plan. What has no price is counted, never guessed.
 
 {coverage}
 """
@@ -40,8 +40,11 @@ TTS = """\
 {characters} characters were to be spoken, and the provider sends one second of audio.
 *interrupted*: closed after the first frame of it; `-` where nothing is heard before the end.
 *unheard*: closed before. Either way all of the text counts, as providers bill it; where they bill
-tokens, an interrupted request tells none and has no price. Asked by `synthesize()`: what `stream()`
-reports of a websocket was not run.
+tokens, an interrupted request tells none and has no price. *stream()* is how a session speaks where
+a voice has it: text in pieces, over a websocket or gRPC. The host measures such a voice when a text
+was spoken to its end, and reports nothing of an answer which the caller interrupts; the bill counts
+the characters that the voice was given. Where `synthesize()` has to use the websocket, too, it is
+measured twice, and billed once.
 """
 UNPRICED = """\
 ## Why there is no price

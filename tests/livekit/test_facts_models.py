@@ -12,6 +12,7 @@ import pytest
 from livekit import rtc
 from livekit.agents import APIConnectionError, APIStatusError, APITimeoutError, stt, tts
 from livekit.agents.metrics import STTMetrics
+from livekit.agents.tokenize.basic import SentenceTokenizer
 
 from runguard_otel.adapters.livekit.facts import models as facts
 from runguard_otel.adapters.livekit.facts import recognisers
@@ -50,6 +51,32 @@ async def test_a_result_is_that_of_the_recogniser_inside_the_adapters() -> None:
     several = fallback(one, other)
     assert set(facts.inner_models(several)) >= {one, other}
     assert facts.recogniser_of(several).measures == since(1, 6), "one of them measures none"
+
+
+async def test_what_a_voice_was_given_and_the_host_has_not_measured() -> None:
+    """Fails if the host keeps the text of its metrics under another name."""
+    voice = ScriptedTTS()
+    stream = tts.StreamAdapter(tts=voice, sentence_tokenizer=SentenceTokenizer()).stream()
+    stream.push_text("Good morning, ")
+    assert facts.unmeasured_characters(stream) == 14
+    stream.push_text("Ada.")
+    stream.flush()
+    assert facts.unmeasured_characters(stream) == 18
+    await stream.aclose()
+    if not since(1, 2):
+        return  # the scripted voice needs 1.2
+    whole = voice.synthesize("hello")
+    assert facts.unmeasured_characters(whole) == 0
+    assert not facts.measured_twice(whole)
+    await whole.aclose()
+
+
+@pytest.mark.skipif(not since(1, 3), reason="since 1.3")
+async def test_a_text_that_is_streamed_inside_is_measured_twice() -> None:
+    """Fails if the host names that stream otherwise, or makes it no more."""
+    whole = ScriptedTTS()._synthesize_with_stream("hello")
+    assert facts.measured_twice(whole)
+    await whole.aclose()
 
 
 def test_a_model_names_itself_or_its_plugin_does() -> None:

@@ -15,6 +15,7 @@ from livekit.agents import (
     llm,
     metrics,
     stt,
+    tts,
 )
 
 from runguard_otel.adapters.livekit.services import Services
@@ -26,6 +27,7 @@ from runguard_otel.settings import Settings
 from runguard_otel.testing.models import ScriptedBatchSTT, ScriptedLLM, ScriptedTTS
 from runguard_otel.testing.waiting import settle
 from tests.kit.recorder import MemoryRecorder
+from tests.kit.usage_desk import SPEAKS
 
 pytestmark = pytest.mark.livekit
 
@@ -196,3 +198,121 @@ def test_a_prompt_that_is_net_of_its_cache_is_no_thinking() -> None:
 def test_a_total_of_its_parts_changes_nothing() -> None:
     used = measured("Gemini", prompt_tokens=65, completion_tokens=5, total_tokens=70)
     assert used == {"input_tokens": 65, "output_tokens": 5}
+
+
+class Speaker(tts.SynthesizeStream):
+    """Speaks as much as it was given; the end comes when it is told."""
+
+    async def _run(self, output_emitter: Any) -> None:
+        voice: Any = self._tts
+        output_emitter.initialize(
+            request_id="r",
+            sample_rate=24_000,
+            num_channels=1,
+            mime_type="audio/pcm",
+            stream=True,
+        )
+        output_emitter.start_segment(segment_id="s")
+        async for said in self._input_ch:
+            if isinstance(said, str):
+                self._mark_started()
+                output_emitter.push(bytes(48_000))
+        voice.asked += 1
+        if voice.refuses:
+            raise APIStatusError("no", status_code=400)
+        await voice.done.wait()
+        output_emitter.end_segment()
+
+
+class StreamedTTS(tts.TTS[Any]):
+    """A voice that is given its text in pieces, and has no other way."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        super().__init__(
+            capabilities=tts.TTSCapabilities(streaming=True), sample_rate=24_000, num_channels=1
+        )
+        self.asked = 0
+        self.refuses = refuses
+        self.done = asyncio.Event()
+
+    def stream(self, *, conn_options: Any = None) -> tts.SynthesizeStream:
+        return Speaker(tts=self, conn_options=APIConnectOptions(max_retry=0, timeout=5))
+
+    def synthesize(self, text: str, *, conn_options: Any = None) -> tts.ChunkedStream:
+        once = APIConnectOptions(max_retry=0, timeout=5)
+        made: tts.ChunkedStream = self._synthesize_with_stream(text, conn_options=once)
+        return made
+
+    async def is_asked(self) -> None:
+        while not self.asked:
+            await asyncio.sleep(0.001)
+
+
+needs_an_emitter = pytest.mark.skipif(not SPEAKS, reason="since 1.2")
+since_1_3 = pytest.mark.skipif(not hasattr(tts.TTS, "_synthesize_with_stream"), reason="since 1.3")
+
+
+@needs_an_emitter
+@pytest.mark.parametrize("heard", [False, True], ids=["unheard", "heard"])
+async def test_a_voice_that_is_interrupted_counts_with_its_text(bill: Bill, heard: bool) -> None:
+    """The host measures no segment that did not end, and its provider bills all of the text."""
+    voice = StreamedTTS()
+    stream = voice.stream()
+    stream.push_text("Good morning, ")
+    stream.push_text("Ada.")
+    stream.end_input()
+    await voice.is_asked()
+    if heard:
+        await asyncio.wait_for(anext(stream), 5)
+    await stream.aclose()
+    await settle(20)
+    spoken = [u.quantities for u in bill.uses if u.component == "tts"]
+    assert spoken == [{"characters": 18}]
+
+
+@needs_an_emitter
+async def test_a_voice_that_speaks_to_its_end_is_counted_once(bill: Bill) -> None:
+    voice = StreamedTTS()
+    voice.done.set()
+    async with voice.stream() as stream:
+        stream.push_text("Good morning, Ada.")
+        stream.end_input()
+        async for _ in stream:
+            pass
+    await settle(20)
+    assert bill.unreported("tts") == 0
+    assert [u.quantities["characters"] for u in bill.uses if u.component == "tts"] == [18]
+
+
+@needs_an_emitter
+async def test_a_voice_that_refuses_costs_nothing(bill: Bill) -> None:
+    async with StreamedTTS(refuses=True).stream() as stream:
+        stream.push_text("Good morning, Ada.")
+        stream.end_input()
+        with pytest.raises(APIStatusError):
+            async for _ in stream:
+                pass
+    await settle(20)
+    assert bill.uses == []
+
+
+@since_1_3
+@pytest.mark.parametrize("interrupted", [False, True], ids=["whole", "interrupted"])
+async def test_a_text_that_is_streamed_inside_is_counted_once(
+    bill: Bill, interrupted: bool
+) -> None:
+    """The host measures it twice: as it was asked for, and as it was given to the provider."""
+    voice = StreamedTTS()
+    if not interrupted:
+        voice.done.set()
+    stream = voice.synthesize("Good morning, Ada.")
+    if interrupted:
+        await voice.is_asked()
+    else:
+        async for _ in stream:
+            pass
+    await stream.aclose()
+    await settle(20)
+    used = [u.quantities for u in bill.uses if u.component == "tts"]
+    assert len(used) == 1
+    assert used[0]["characters"] == 18

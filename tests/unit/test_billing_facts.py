@@ -38,7 +38,7 @@ def numbers(report: str) -> dict[str, Decimal]:
 def expected(component: str, row: dict[str, Any], report: str) -> str | None:
     """The bill, worked out here from usage and price; ``None`` without one of them."""
     found = row["found"]
-    price = BOOK.find(component, found["provider"], found["model"])
+    price = BOOK.find(component, found["provider"], found["model"], "ship")
     if price is None:
         return None
     said, rates = numbers(report), price.rates
@@ -88,7 +88,11 @@ def test_a_bill_is_usage_times_price_to_the_last_digit(component: str, row: dict
             assert component == "tts", "such a voice is heard only when it is whole"
             continue
         bill = found["bill" if request == "reply" else f"{request}_bill"]
-        wanted = expected(component, row, found[request])
+        report = found[request]
+        if report == "nothing" and component == "tts":  # the host told nothing of the text
+            assert "stream()" in row["product"]
+            report = found["reply"]
+        wanted = expected(component, row, report)
         if wanted is None:
             assert "unpriced" in bill and "$" not in bill
         else:
@@ -101,6 +105,26 @@ def test_a_request_without_a_report_is_counted() -> None:
         found = row["found"]
         assert (found["unheard"], found["unheard_bill"]) == ("nothing", "1 request unpriced")
         assert (found["silent"], found["silent_bill"]) == ("0 in, 0 out", "1 request unpriced")
+
+
+def test_a_streamed_voice_that_is_interrupted_costs_its_text() -> None:
+    """The host reports it when a text is spoken to its end; what is given up is billed as well."""
+    streamed = [row for row in TTS if "stream()" in row["product"]]
+    assert len(streamed) >= 10
+    for row in streamed:
+        found = row["found"]
+        by_tokens = "tokens" in found["reply"]
+        assert found["unheard"] == "nothing"
+        assert by_tokens or found["unheard_bill"] == found["bill"], name(row)
+        assert by_tokens or found["interrupted_bill"] == found["bill"], name(row)
+
+
+def test_a_text_that_the_host_measures_twice_is_billed_once() -> None:
+    twice = [row["found"] for row in TTS if row["found"]["reply"].count("55 characters") == 2]
+    assert {row["provider"] for row in twice} == {"telnyx", "xAI"}
+    for found in twice:
+        once = [r["found"] for r in TTS if r["found"]["provider"] == found["provider"]]
+        assert {row["bill"] for row in once} == {found["bill"]}
 
 
 def test_the_defaults_that_were_run_are_those_of_the_price_list() -> None:

@@ -30,10 +30,12 @@ class Request:
         kind: ``llm`` or ``tts``.
         model: The model.
         desk: The meter.
+        streams: Whether a voice is given its text by ``stream()``.
     """
 
-    def __init__(self, kind: str, model: Any, desk: Desk) -> None:
+    def __init__(self, kind: str, model: Any, desk: Desk, *, streams: bool = False) -> None:
         self.kind = kind
+        self.streams = streams
         self.model = model
         self.desk = desk
         self.metrics: list[Any] = []
@@ -47,6 +49,10 @@ class Request:
             context = llm.ChatContext.empty()
             context.add_message(role="user", content="Good morning")
             stream = self.model.chat(chat_ctx=context, conn_options=QUICK)
+        elif self.streams:
+            stream = self.model.stream(conn_options=QUICK)
+            stream.push_text(TEXT)
+            stream.end_input()
         else:
             stream = self.model.synthesize(TEXT, conn_options=QUICK)
         reading = asyncio.ensure_future(self._read(stream))
@@ -118,11 +124,12 @@ async def requesting(
     """A model on its stand-in and a meter with our prices."""
     script: Any = product.script()
     script.pause, script.tells = pause, tells
-    async with provider(script) as lab:
+    serving = getattr(script, "serving", None)
+    async with serving() if serving else provider(script) as lab:
         desk = Desk(PriceBook.load())
         try:
             model = product.make(module, lab)
-            yield Request(kind, model, desk), script
+            yield Request(kind, model, desk, streams=script.streams), script
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(model.aclose(), PATIENCE)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.plugins.lab import replies, voices
+from tests.plugins.lab import called_voices, replies, speakers, voices
 from tests.plugins.lab.loopback import Provider
 from tests.plugins.lab.products import Product, plain
 
@@ -70,20 +70,58 @@ LANGUAGE_MODELS: Final = (
     Product("xai", "responses.LLM", replies.Responses, inside("responses")),
 )
 
+
+def speaking(_: Any, lab: Provider) -> Any:
+    from livekit.agents import inference as module
+
+    given: Any = {"api_key": "none", "api_secret": "none" * 8, "http_session": lab.session}
+    return module.TTS("cartesia/sonic-3", voice="v", **given)
+
+
+def gemini(module: Any, lab: Provider) -> Any:
+    return module.beta.GeminiTTS(api_key="none")
+
+
 VOICES: Final = (
+    Product("assemblyai", "TTS stream()", speakers.AssemblyAI, plain("TTS")),
     Product("baseten", "TTS", voices.Raw, plain("TTS", model_endpoint="https://baseten.test/v1")),
+    Product(
+        "baseten",
+        "TTS stream()",
+        speakers.Baseten,
+        plain("TTS", model_endpoint="wss://baseten.test/v1"),
+    ),
     Product("cartesia", "TTS", voices.Raw, plain("TTS")),
+    Product("cartesia", "TTS stream()", speakers.Cartesia, plain("TTS")),
     Product("deepgram", "TTS", voices.Raw, plain("TTS")),
+    Product("deepgram", "TTS stream()", speakers.Deepgram, plain("TTS")),
+    Product("deepgram", "TTSv2", voices.Raw, plain("TTSv2")),
+    Product("deepgram", "TTSv2 stream()", speakers.DeepgramFlux, plain("TTSv2")),
     Product("elevenlabs", "TTS", voices.Elevenlabs, plain("TTS")),
+    Product("elevenlabs", "TTS stream()", speakers.Elevenlabs, plain("TTS")),
+    Product("google", "TTS", called_voices.Google, called_voices.google),
+    Product("google", "TTS stream()", called_voices.GoogleStream, called_voices.google),
+    Product("google", "beta.GeminiTTS", voices.Gemini, gemini),
     Product("groq", "TTS", voices.Wave, plain("TTS")),
     Product("hume", "TTS", voices.Hume, plain("TTS")),
+    Product("inference", "TTS stream()", speakers.Inference, speaking),
     Product("inworld", "TTS", voices.Inworld, plain("TTS")),
+    Product("inworld", "TTS stream()", speakers.Inworld, plain("TTS")),
     Product("lmnt", "TTS", voices.Mp3, plain("TTS")),
     Product("mistralai", "TTS", voices.Mistral, plain("TTS")),
     Product("neuphonic", "TTS", voices.Neuphonic, plain("TTS")),
+    Product("neuphonic", "TTS stream()", speakers.Neuphonic, plain("TTS")),
     Product("openai", "TTS", voices.SpeechEvents, plain("TTS")),
     Product("resemble", "TTS", voices.Resemble, plain("TTS")),
+    Product("resemble", "TTS stream()", speakers.Resemble, plain("TTS")),
     Product("rime", "TTS", voices.Raw, plain("TTS")),
+    Product("rime", "TTS stream()", speakers.Rime, plain("TTS", use_websocket=True)),
     Product("sarvam", "TTS", voices.Sarvam, plain("TTS")),
+    Product("sarvam", "TTS stream()", speakers.Sarvam, plain("TTS")),
     Product("smallestai", "TTS", voices.Raw, plain("TTS")),
+    Product("smallestai", "TTS stream()", speakers.SmallestAI, plain("TTS")),
+    Product("telnyx", "TTS", speakers.TelnyxWhole, plain("TTS")),
+    Product("telnyx", "TTS stream()", speakers.Telnyx, plain("TTS")),
+    Product("xai", "TTS", speakers.XAIWhole, plain("TTS")),
+    Product("xai", "TTS stream()", speakers.XAI, plain("TTS")),
 )

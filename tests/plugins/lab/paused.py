@@ -20,6 +20,8 @@ class Paused(Script):
     content_type = "application/octet-stream"
     begins = True
     """Whether anything is heard before its end."""
+    streams = False
+    """Whether it is asked by ``stream()``."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ __all__ = [
     "HEARD",
     "SPOKEN",
     "Elevenlabs",
+    "Gemini",
     "Hume",
     "Inworld",
     "Mistral",
@@ -152,6 +153,26 @@ class Mistral(SpeechEvents):
 
     field = "audio_data"
     usage: ClassVar[dict[str, int]] = {"prompt_tokens": SPOKEN, "completion_tokens": HEARD}
+
+
+class Gemini(Speech):
+    """ai.google.dev, speech from streamGenerateContent: it tells the tokens of both."""
+
+    content_type = "text/event-stream"
+
+    def _said(self, piece: bytes) -> bytes:
+        data = base64.b64encode(piece).decode()
+        inline = {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": data}
+        content = {"role": "model", "parts": [{"inlineData": inline}]}
+        usage = {"promptTokenCount": SPOKEN, "candidatesTokenCount": HEARD}
+        message = {
+            "candidates": [{"index": 0, "content": content}],
+            "usageMetadata": {**usage, "totalTokenCount": SPOKEN + HEARD},
+        }
+        return b"data: " + json.dumps(message).encode() + b"\n\n"
+
+    def parts(self) -> Iterable[bytes]:
+        return b"", *(self._said(piece) for piece in self.halves)
 
 
 class Mp3(Raw):

@@ -183,6 +183,25 @@ def asked_model(stream: Any) -> Any:
     return getattr(stream, "_llm", None) or getattr(stream, "_tts", None)
 
 
+def measured_twice(stream: Any) -> bool:
+    """Whether a ``ChunkedStream`` of a voice does nothing but read a ``SynthesizeStream`` of it.
+
+    Voices that speak over a websocket only make ``synthesize()`` so, since 1.3: the host measures
+    the text once for each of the two, and its provider was asked once. Read in 0.12 to 1.8.
+    """
+    return type(stream).__name__ == "_ChunkedStreamFromStream"
+
+
+def unmeasured_characters(stream: Any) -> int:
+    """The characters that a ``SynthesizeStream`` was given and the host has not measured.
+
+    It measures a segment when all of its audio has come: what is interrupted before is in no
+    metrics. 0 for other streams. Read in 0.12 to 1.8.
+    """
+    whole = getattr(stream, "_mtc_pending_texts", ())
+    return sum(map(len, whole)) + len(getattr(stream, "_mtc_text", ""))
+
+
 def names_of(model: Any) -> tuple[str, str]:
     """Provider and model of any model; ``""`` where it does not say (0.12 to 1.8)."""
     return _provider(model), _model(model)

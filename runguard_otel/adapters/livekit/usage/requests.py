@@ -24,7 +24,7 @@ from typing import Any
 from runguard_otel.adapters.livekit.facts.job import in_activity
 from runguard_otel.adapters.livekit.facts.models import measured_by_adapter
 from runguard_otel.adapters.livekit.usage.metrics import usage_of
-from runguard_otel.adapters.livekit.usage.unreported import reported
+from runguard_otel.adapters.livekit.usage.unreported import reported, reported_inside
 from runguard_otel.core.ports import UsagePort
 
 __all__ = ["Requests"]
@@ -83,6 +83,8 @@ class Requests:
         self._used(args[0], SimpleNamespace(**owner))
 
     def _used(self, metrics: Any, owner: Any) -> None:
+        if reported_inside():
+            return
         usage = usage_of(metrics, owner)
         if usage is None:
             self._port.settle()

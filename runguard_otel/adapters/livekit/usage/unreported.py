@@ -3,7 +3,9 @@
 LiveKit measures a request when it ends well. One that is given up before its first chunk (three of
 four preemptive answers), or that ran into a timeout, is never measured, and its provider bills it
 all the same: it counts as one request without a price. What a provider refused, or what never
-reached it, is not billed and counts as nothing.
+reached it, is not billed and counts as nothing. A voice that is given its text in pieces is
+measured when a piece has been spoken: what a caller interrupts counts with the characters that it
+was given, as their provider bills them.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from runguard_otel.adapters.livekit.facts.models import (
     around_attempts,
     asked_model,
     is_adapter,
+    measured_twice,
     names_of,
+    unmeasured_characters,
     was_refused,
 )
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Recorder, Usage, UsagePort
 
-__all__ = ["Unreported", "reported"]
+__all__ = ["Unreported", "reported", "reported_inside"]
 
 _ENTRY: Final = "_runguard_request"
 _measured: ContextVar[_Request | None] = ContextVar("runguard_request", default=None)
@@ -31,9 +35,10 @@ _measured: ContextVar[_Request | None] = ContextVar("runguard_request", default=
 class _Request:
     """One request, which may take several attempts."""
 
-    __slots__ = ("lost", "open", "reported")
+    __slots__ = ("inside", "lost", "open", "reported")
 
-    def __init__(self) -> None:
+    def __init__(self, *, inside: bool = False) -> None:
+        self.inside = inside  # another one makes it, and is measured
         self.open = False
         self.lost = 0
         self.reported = False
@@ -44,6 +49,12 @@ def reported() -> None:
     entry = _measured.get()
     if entry is not None:
         entry.reported = True
+
+
+def reported_inside() -> bool:
+    """Whether what the host measures just now was measured as the stream inside it, too."""
+    entry = _measured.get()
+    return entry is not None and entry.inside
 
 
 class Unreported:
@@ -64,7 +75,9 @@ class Unreported:
         """``__init__`` of a stream: its attempts are watched on this stream alone."""
         if is_adapter(asked_model(stream)):
             return
-        entry = vars(stream)[_ENTRY] = _Request()
+        entry = vars(stream)[_ENTRY] = _Request(inside=measured_twice(stream))
+        if entry.inside:
+            return
 
         def wrap(run: Any) -> Any:
             async def attempt(*args: Any, **kwargs: Any) -> Any:
@@ -91,7 +104,7 @@ class Unreported:
             _measured.reset(token)
             if entry is not None:
                 with shield(self._recorder, "metrics_monitor"):
-                    self._count(asked_model(stream), entry)
+                    self._count(asked_model(stream), entry, unmeasured_characters(stream))
 
     async def recognising(self, wrapped: Any, model: Any, args: Any, kwargs: Any) -> Any:
         """``STT.recognize``: one request for one piece of audio."""
@@ -110,9 +123,13 @@ class Unreported:
         finally:
             _measured.reset(token)
 
-    def _count(self, model: Any, entry: _Request) -> None:
-        number = entry.lost + (entry.open and not entry.reported)
+    def _count(self, model: Any, entry: _Request, characters: int = 0) -> None:
+        """What its provider bills: characters where they are known, else the request as such."""
+        if not entry.open:
+            characters = 0  # refused, or it never arrived
+        number = entry.lost + (entry.open and not entry.reported and not characters)
         entry.lost, entry.open = 0, False
-        if number:
-            provider, name = names_of(model)
-            self._port.used(Usage(self._component, provider, name, {"requests": number}))
+        provider, name = names_of(model)
+        for meter, amount in (("characters", characters), ("requests", number)):
+            if amount:
+                self._port.used(Usage(self._component, provider, name, {meter: amount}))
