@@ -74,9 +74,9 @@ def recordings(t: Tuning) -> tuple[Group, ...]:
     q = Promql(t)
     return (
         Group("runguard-awake", (Record(AWAKE, "vector(1)", "these rules are running"),)),
-        Group("runguard-events", tuple(_events(q))),
+        # One group: what reads another group's records may wait a whole interval for its own turn.
+        Group("runguard-state", (*_events(q), *_state(q, t))),
         Group("runguard-shares", tuple(_shares(q))),
-        Group("runguard-state", tuple(_state(q, t))),
         Group("runguard-workers", tuple(_workers(q, t))),
     )
 

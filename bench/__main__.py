@@ -9,7 +9,18 @@ from pathlib import Path
 
 from bench.harness import Result, quiet_host, report
 
-QUICK = ("core", "hooks", "turn", "collector", "hub", "claims", "overrun", "journal", "watch")
+QUICK = (
+    "core",
+    "hooks",
+    "turn",
+    "collector",
+    "hub",
+    "claims",
+    "overrun",
+    "journal",
+    "watch",
+    "oncall",
+)
 LONG = ("hub_exactness",)
 ON_A_SERVER = ("callers",)
 """Only when named: they need a LiveKit server."""

@@ -92,8 +92,14 @@ def way() -> Way:
     exe = shutil.which("prometheus")
     if exe is None:
         return "scrape"
-    said = subprocess.run([exe, "--help"], capture_output=True, text=True, check=False)
-    return "otlp" if OTLP_FLAG in said.stdout + said.stderr else "scrape"
+    return "otlp" if takes_otlp(exe) else "scrape"
+
+
+def takes_otlp(prometheus: str) -> bool:
+    """Whether a Prometheus has a receiver for OTLP; Debian's is built without."""
+    said = subprocess.run([prometheus, "--help"], capture_output=True, text=True, check=False)
+    # 2.47 writes --web..., 3 writes --[no-]web...
+    return OTLP_FLAG.lstrip("-") in said.stdout + said.stderr
 
 
 def collector() -> str | None:

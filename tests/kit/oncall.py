@@ -31,7 +31,7 @@ SHORTER_ROUTES = {
 }
 
 
-def shortened(text: str, words: dict[str, str]) -> str:
+def shortened(text: str, words: Mapping[str, str]) -> str:
     for long, short in words.items():
         assert long in text, f"{long} is no longer in what ships"
         text = text.replace(long, short)
@@ -81,12 +81,17 @@ class Worker:
             self.process.wait()
 
 
-def alertmanager_config(pagerduty: PagerDuty, key_file: Path, tuning: Tuning | None = None) -> str:
+def alertmanager_config(
+    pagerduty: PagerDuty,
+    key_file: Path,
+    tuning: Tuning | None = None,
+    waits: Mapping[str, str] = SHORTER_ROUTES,
+) -> str:
     """The shipped file with its addresses and waits replaced; or one for other names."""
     text = route_files(tuning or Tuning())["alertmanager.yml"]
     addresses = {
         "/etc/alertmanager/secrets/pagerduty_routing_key": str(key_file),
         "http://127.0.0.1:9095/watchdog": f"{pagerduty.url}/watchdog",
     }
-    text = shortened(text, {**addresses, **SHORTER_ROUTES})
+    text = shortened(text, {**addresses, **waits})
     return f"global: {{pagerduty_url: {pagerduty.url}/v2/enqueue}}\n{text}"

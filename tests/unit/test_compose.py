@@ -193,6 +193,23 @@ def test_a_collector_on_the_path_is_used_with_the_shipped_configuration(
     assert "collector" not in up_local.left_out(list(found.values()))
 
 
+@pytest.mark.parametrize(
+    ("said", "takes"),
+    [
+        ("      --[no-]web.enable-otlp-receiver  \n", True),  # 3
+        ("      --web.enable-otlp-receiver  \n", True),  # 2.55
+        ("      --web.enable-remote-write-receiver\n", False),  # Debian's
+    ],
+)
+def test_whether_prometheus_takes_otlp_is_read_from_its_help(
+    said: str, takes: bool, tmp_path: Path
+) -> None:
+    program = tmp_path / "prometheus"
+    program.write_text(f"#!/bin/sh\nprintf '%s' '{said}' >&2\n")
+    program.chmod(0o755)
+    assert up_local.takes_otlp(str(program)) is takes
+
+
 def test_prometheus_takes_otlp_where_it_can_and_its_rules_know_its_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
