@@ -26,6 +26,7 @@ if HOW == "module":
 server = AgentServer(
     port=0,
     num_idle_processes=2,
+    initialize_process_timeout=60,  # a busy machine is no finding
     load_threshold=1.0,
     load_fnc=lambda *_: 0.0,
     job_executor_type=JobExecutorType(os.environ.get("RG_EXECUTOR", "process")),

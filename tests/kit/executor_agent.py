@@ -120,6 +120,7 @@ made = WorkerOptions(
     prewarm_fnc=prewarm,
     port=0,
     num_idle_processes=1,
+    initialize_process_timeout=60,  # a busy machine is no finding
     load_threshold=1.0,
     load_fnc=no_load,
     job_executor_type=JobExecutorType(os.environ.get("RG_EXECUTOR", "process")),

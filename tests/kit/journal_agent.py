@@ -23,7 +23,13 @@ from runguard_otel.testing.stage import Stage
 from runguard_otel.testing.storms import simulate_storm
 
 runguard_otel.instrument()
-server = AgentServer(port=0, num_idle_processes=1, load_threshold=1.0, load_fnc=lambda *_: 0.0)
+server = AgentServer(
+    port=0,
+    num_idle_processes=1,
+    initialize_process_timeout=60,  # a busy machine is no finding
+    load_threshold=1.0,
+    load_fnc=lambda *_: 0.0,
+)
 ROOM = "Room-Of-Ada"
 _kept: set[object] = set()
 

@@ -26,8 +26,15 @@ report = Report(began=float(os.environ.get(BEGAN, "0")))
 if os.environ.get(GUARDS) == "on":
     guards_on(report)
 
-# One process stands by for a first job and one for a second; a demonstration has little load.
-server = AgentServer(port=0, num_idle_processes=2, load_threshold=1.0, load_fnc=lambda *_: 0.0)
+# One process stands by for a first job and one for a second; a demonstration has little load, but
+# may be on a machine that is slow to start them.
+server = AgentServer(
+    port=0,
+    num_idle_processes=2,
+    initialize_process_timeout=60,
+    load_threshold=1.0,
+    load_fnc=lambda *_: 0.0,
+)
 
 
 @server.rtc_session()
