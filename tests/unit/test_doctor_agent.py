@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runguard_otel.cli.doctor.agent import place_of
+from runguard_otel.cli.doctor.agent import empty_scrape, place_of
 
 pytestmark = pytest.mark.unit
 
@@ -42,3 +42,39 @@ def test_where_instrument_is_called_decides(
     assert place.state == state
     assert said in place.detail
     assert bool(place.advice) == (state == "degraded")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("server = AgentServer(prometheus_multiproc_dir='/tmp/m')", True),
+        ("server = AgentServer(\n    port=0,\n    prometheus_multiproc_dir=folder,\n)", True),
+        (
+            "options = dict(prometheus_multiproc_dir=f'{home}/m')\nrun(WorkerOptions(**options))",
+            True,
+        ),
+        ("server = AgentServer(prometheus_multiproc_dir=None)", False),
+        ("server = AgentServer(prometheus_multiproc_dir='')", False),
+        ("server = AgentServer(prometheus_port=9000)", False),
+        (
+            "import os\nos.environ['PROMETHEUS_MULTIPROC_DIR'] = '/tmp/m'\n"
+            "from livekit.agents import AgentServer\n"
+            "server = AgentServer(prometheus_multiproc_dir='/tmp/m')",
+            False,
+        ),
+    ],
+)
+def test_an_option_that_empties_livekits_metrics_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: bool
+) -> None:
+    agent = tmp_path / "agent.py"
+    agent.write_text(text, encoding="utf-8")
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    place = empty_scrape(agent)
+    assert (place is not None) == said
+    if place is not None:
+        assert place.state == "note"
+        assert f"on line {text[: text.index('dir=')].count(chr(10)) + 1}:" in place.detail
+        assert "PROMETHEUS_MULTIPROC_DIR" in place.advice
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert empty_scrape(agent) is None

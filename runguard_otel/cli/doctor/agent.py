@@ -8,14 +8,16 @@ The file is read, never run. The newer ways to run an agent (``python -m livekit
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from runguard_otel.cli.agent_file import parsed
 
-__all__ = ["Place", "place_of"]
+__all__ = ["Place", "empty_scrape", "place_of"]
 
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _AT_THE_TOP = "move it to the top of the module, outside functions and `if __name__`"
 
 
@@ -68,6 +70,36 @@ def place_of(agent: Path) -> Place:
         "no call of instrument(): guarded only under `opentelemetry-instrument`, or if a module "
         "that it imports makes the call",
     )
+
+
+def empty_scrape(agent: Path) -> Place | None:
+    """Whether LiveKit's own ``/metrics`` will be empty, as its option for many processes makes it.
+
+    ``prometheus_client`` decides when it is imported how values are kept; the option is read when
+    the server runs. So the folder is collected and nothing writes to it (livekit-agents 1.8.9,
+    ``findings/metrics-of-a-folder-nobody-writes.sh``).
+
+    Args:
+        agent: A Python file.
+
+    Raises:
+        OSError, SyntaxError, ValueError: As :func:`~runguard_otel.cli.agent_file.parsed`.
+    """
+    tree = parsed(agent)
+    named = any(isinstance(n, ast.Constant) and n.value == _FOLDER for n in ast.walk(tree))
+    if named or os.environ.get(_FOLDER):  # set here, or by the agent's file itself
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "prometheus_multiproc_dir":
+            if isinstance(node.value, ast.Constant) and not node.value.value:
+                continue
+            return Place(
+                "note",
+                f"prometheus_multiproc_dir on line {node.value.lineno}: LiveKit's own /metrics "
+                "(prometheus_port) will answer with nothing, because the option is read too late",
+                f"set the environment variable {_FOLDER} to that folder before Python starts",
+            )
+    return None
 
 
 def _names(tree: ast.Module) -> set[str]:

@@ -54,7 +54,7 @@ def doctor(
     with held_back() as warnings:
         findings = [*_versions(), *settings, *_hooks(verbose), *_recognisers(), _claims()]
         findings += [*exporter_findings(), *_telemetry(), *_notifications()]
-        findings += [_agent(agent)] if agent is not None else []
+        findings += _agent(agent) if agent is not None else []
     findings += _unsaid(warnings, findings)
     if as_json:
         typer.echo(json.dumps([asdict(f) for f in findings], indent=2))
@@ -150,13 +150,14 @@ def _recognisers() -> list[Finding]:
     return found
 
 
-def _agent(agent: Path) -> Finding:
-    from runguard_otel.cli.doctor.agent import place_of
+def _agent(agent: Path) -> list[Finding]:
+    from runguard_otel.cli.doctor.agent import empty_scrape, place_of
 
     try:
-        return Finding(agent.name, *place_of(agent))
+        said = [place_of(agent), empty_scrape(agent)]
     except (OSError, SyntaxError, ValueError) as error:
-        return Finding(agent.name, "broken", f"is no Python file: {error}")
+        return [Finding(agent.name, "broken", f"is no Python file: {error}")]
+    return [Finding(agent.name, *place) for place in said if place is not None]
 
 
 def _claims() -> Finding:
