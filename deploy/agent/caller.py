@@ -4,7 +4,11 @@ One call follows the other for as long as it runs. A room with a caller in it is
 start a job, so without this the sample agent has nothing to do, and nothing to loop in. A call that
 no agent answers is given up: the worker may have registered only after the room was made.
 
-``MISBEHAVE=dispatch`` asks for three more jobs in each call: a backend that dispatches twice.
+``MISBEHAVE=`` names what goes wrong on this side:
+
+- ``dispatch``: three more jobs are asked for in each call, by a backend that does not remember;
+- ``tracks``: the microphone goes and comes back every two seconds, on a bad network;
+- ``overrun``: the room outlives the call by a minute and a half, and so does the agent in it.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from livekit import api, rtc
 RATE = 48_000
 FRAME = RATE // 50
 UNANSWERED_SECONDS = 20
+FLAP_SECONDS = 2
+OUTLIVES_SECONDS = 90
+MISBEHAVE = os.environ.get("MISBEHAVE", "")
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 logger = logging.getLogger("caller")
 
@@ -41,13 +48,16 @@ async def call(url: str, seconds: float) -> None:
     grants = api.VideoGrants(room_join=True, room=name)
     token = api.AccessToken().with_identity("caller").with_grants(grants).to_jwt()
     room, source = rtc.Room(), rtc.AudioSource(RATE, 1)
+    if MISBEHAVE == "overrun":
+        async with api.LiveKitAPI() as server:
+            await server.room.create_room(
+                api.CreateRoomRequest(name=name, departure_timeout=OUTLIVES_SECONDS)
+            )
     await room.connect(url, token)
     logger.info("calling in %s for %.0f s", name, seconds)
     try:
-        track = rtc.LocalAudioTrack.create_audio_track("voice", source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
-        await room.local_participant.publish_track(track, options)
-        if os.environ.get("MISBEHAVE") == "dispatch":
+        track = await publish(room, source)
+        if MISBEHAVE == "dispatch":
             await dispatch_again(name)
         answered = False
         for number in range(int(seconds * 50)):
@@ -56,9 +66,19 @@ async def call(url: str, seconds: float) -> None:
                 logger.info("nobody answers in %s", name)
                 break
             await source.capture_frame(rtc.AudioFrame(voice(number % 50), RATE, 1, FRAME))
+            if MISBEHAVE == "tracks" and answered and number % (FLAP_SECONDS * 50) == 0:
+                await room.local_participant.unpublish_track(track)
+                track = await publish(room, source)
     finally:
         await room.disconnect()
         await source.aclose()
+
+
+async def publish(room: rtc.Room, source: rtc.AudioSource) -> str:
+    """The microphone; the sid of its track."""
+    track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+    options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    return (await room.local_participant.publish_track(track, options)).sid
 
 
 async def dispatch_again(room: str) -> None:

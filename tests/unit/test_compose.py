@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from runguard_otel.demo.scene import STORMS
 from tools import up_local
 
 pytestmark = pytest.mark.unit
@@ -59,8 +60,8 @@ def test_the_caller_has_a_voice() -> None:
 
 def test_the_misbehaviour_that_compose_passes_on_is_one_the_agent_knows() -> None:
     assert COMPOSE["agent"]["environment"]["MISBEHAVE"] == "${MISBEHAVE:-}"
-    told = re.findall(r"MISBEHAVE=(\w+)", (ROOT / "docker-compose.yml").read_text())
-    assert told
+    told = set(re.findall(r"MISBEHAVE=(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert told == {storm.name for storm in STORMS}, "a loop for each guard"
     scripts = "".join((DEPLOY / "agent" / f"{n}.py").read_text() for n in ("agent", "caller"))
     assert all(f'"{word}"' in scripts for word in told)
     assert COMPOSE["caller"]["environment"]["MISBEHAVE"] == "${MISBEHAVE:-}"
