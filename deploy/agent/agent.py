@@ -94,6 +94,7 @@ async def join_again(ctx: JobContext) -> None:
 
 async def answer_noise(ctx: JobContext) -> None:
     """Talk with whoever makes a sound."""
+    await ctx.connect()
     session: AgentSession[Any] = AgentSession(
         stt=Noise(),
         llm=ScriptedLLM(lambda _: "Could you say that again?"),
