@@ -46,6 +46,13 @@ was spoken to its end, and reports nothing of an answer which the caller interru
 the characters that the voice was given. Where `synthesize()` has to use the websocket, too, it is
 measured twice, and billed once.
 """
+REALTIME = """\
+## Realtime models
+
+Run in a session, by `generate_reply()`. The provider says that the prompt had 300 tokens of sound and
+100 of text, and the reply 80 and 20. *interrupted*: after half of its sound, and *unheard* before any.
+*hung up*: the session closed after half of the sound.
+"""
 UNPRICED = """\
 ## Why there is no price
 
@@ -59,25 +66,37 @@ def generated() -> dict[Path, str]:
 
 def page() -> str:
     """Its text."""
-    models, voices = REPORTS["llm"], REPORTS["tts"]
-    parts = [HEAD.format(coverage=_coverage(models, voices)), LLM, _table(models, BILLED)]
+    models, voices, realtime = (REPORTS[kind] for kind in ("llm", "tts", "realtime"))
+    parts = [HEAD.format(coverage=_coverage(models, voices, realtime)), LLM, _table(models, BILLED)]
     if voices:
         heard = {"unheard": _found("unheard"), "its bill ": _found("unheard_bill")}
         characters = voices[0]["found"]["reply"].split()[0]
         parts += ["", TTS.format(characters=characters), _table(voices, {**BILLED, **heard})]
+    if realtime:
+        ends = {
+            "unheard": _found("unheard"),
+            "its bill ": _found("unheard_bill"),
+            "hung up": _found("hung_up"),
+            "its bill  ": _found("hung_up_bill"),
+        }
+        parts += ["", REALTIME, _table(realtime, {**BILLED, **ends})]
     unpriced = [r for r in models + voices if "$" not in r["found"]["bill"]]
     return "\n".join([*parts, "", UNPRICED + _table(unpriced, {"model": _model, "why": _why}), ""])
 
 
-def _coverage(models: list[Row], voices: list[Row]) -> str:
-    dates = sorted(row["date"] for row in models + voices)
+def _coverage(models: list[Row], voices: list[Row], realtime: list[Row]) -> str:
+    dates = sorted(row["date"] for row in models + voices + realtime)
     counts = [
         f"{len(found)} {what} of {len({row['plugin'] for row in found})} plugins"
-        for what, found in (("language models", models), ("voices", voices))
+        for what, found in (
+            ("language models", models),
+            ("voices", voices),
+            ("realtime models", realtime),
+        )
         if found
     ]
     return (
-        f"**Coverage:** {' and '.join(counts)} were run. **Age:** between {dates[0]} and "
+        f"**Coverage:** {', '.join(counts)} were run. **Age:** between {dates[0]} and "
         f"{dates[-1]}; the release and the date stand in each row."
     )
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.matrix_environments import ROOT, InstallFailed, prepared
 
-LABORATORY = {"recognisers": ("stt",), "models": ("llm", "tts")}
+LABORATORY = {"recognisers": ("stt",), "models": ("llm", "realtime", "tts")}
 """What the laboratory runs in which environment."""
 
 

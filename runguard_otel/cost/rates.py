@@ -165,6 +165,8 @@ def charge(
             if group_of(meter) in groups:
                 billed = True
                 _add(missing, meter, number)
+    if not billed and "open_seconds" in rates and "open_seconds" in quantities:
+        return Charge()  # a reply of a model that tells how long it was open when it closes
     if not billed:  # paid by something this use does not report
         return Charge(_ZERO, natural_units(others) or None)
     return Charge(amount, missing or None)

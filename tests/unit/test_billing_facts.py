@@ -15,7 +15,7 @@ from runguard_otel.cost.pricebook import PriceBook
 pytestmark = pytest.mark.unit
 
 BOOK = PriceBook.load()
-LLM, TTS = REPORTS["llm"], REPORTS["tts"]
+LLM, TTS, REALTIME = REPORTS["llm"], REPORTS["tts"], REPORTS["realtime"]
 NUMBERS = {
     "input": r"(\d+)(?: tokens)? in\b",
     "cached": r"(\d+) of them cached",
@@ -141,3 +141,55 @@ def test_what_has_no_price_has_a_reason(row: dict[str, Any]) -> None:
     reasons = {d.unpriced for d in defaults().rows if (d.plugin, d.model) == mine} - {""}
     reasons |= {row["unpriced"]} if "unpriced" in row else set()
     assert (len(reasons) == 1) is ("$" not in row["found"]["bill"])
+
+
+def realtime_bill(found: dict[str, Any], report: str) -> str:
+    """Usage times price of the sound and the text of a reply, worked out here."""
+    price = BOOK.find("llm", found["provider"], found["model"])
+    assert price is not None
+    if "open_seconds" in price.rates:
+        return f"${price.rates['open_seconds'].normalize():f} for each {price.per} s"
+    if report == "nothing":
+        return "nothing"
+    given, made = (
+        [Decimal(n) for n in re.findall(r"(\d+) (?:text|audio)", part)]
+        for part in re.findall(r"\d+ text and \d+ audio (?:in|out)", report)
+    )
+    cached = re.search(r"(\d+) and (\d+) of them cached", report)
+    text, sound = (Decimal(n) for n in cached.groups()) if cached else (Decimal(0), Decimal(0))
+    rates = price.rates
+    amount = (given[0] - text) * rates["input_tokens"]
+    amount += (given[1] - sound) * rates["input_audio_tokens"]
+    amount += made[0] * rates["output_tokens"] + made[1] * rates["output_audio_tokens"]
+    if cached:
+        amount += text * rates["cached_input_tokens"] + sound * rates["cached_audio_tokens"]
+    return f"${(amount / price.per).normalize():f}"
+
+
+@pytest.mark.parametrize("request_", ["reply", "interrupted", "unheard", "hung_up"])
+@pytest.mark.parametrize("row", REALTIME, ids=name)
+def test_a_realtime_bill_is_usage_times_price_to_the_last_digit(
+    row: dict[str, Any], request_: str
+) -> None:
+    found = row["found"]
+    bill = found["bill" if request_ == "reply" else f"{request_}_bill"]
+    assert bill == realtime_bill(found, found[request_])
+
+
+def test_the_realtime_models_of_the_nine_providers_were_run() -> None:
+    wanted = {(d.provider, d.model) for d in defaults().rows if "RealtimeModel" in d.name}
+    assert {(row["found"]["provider"], row["found"]["model"]) for row in REALTIME} == wanted
+    assert len(wanted) == 3
+
+
+def test_every_voice_and_language_model_of_the_nine_providers_was_run() -> None:
+    """By its class; a voice that can stream is run that way as well."""
+    run = {(row["plugin"], row["product"].partition(" ")[0]) for row in LLM + TTS}
+    named = ("STT", "RealtimeModel", "AMD", "DecisionModel")
+    wanted = {
+        (row.plugin, row.name)
+        for row in defaults().rows
+        if not any(part in row.name for part in named)
+    }
+    assert wanted - run == set()
+    assert {("inference", "LLM"), ("inference", "TTS")} <= run

@@ -186,3 +186,14 @@ def test_an_unusable_override_is_a_price_book_error_whatever_is_wrong(
         os.mkfifo(path)
     with pytest.raises(PriceBookError):
         PriceBook.load(path)
+
+
+def test_a_reply_of_a_model_that_is_paid_while_it_is_open_costs_nothing_more() -> None:
+    """It tells its tokens at each reply and its seconds when it closes."""
+    row = PriceBook.load().find("llm", "api.x.ai", "grok-voice-latest")
+    assert row is not None
+    reply = row.charge({"open_seconds": 0.0, "input_audio_tokens": 300, "output_audio_tokens": 80})
+    assert reply.amount == 0 and reply.unpriced is None
+    assert row.charge({"open_seconds": 90.0}).amount == Decimal("0.12")
+    text = row.charge({"input_tokens": 300, "output_tokens": 80})
+    assert text.unpriced == {"token": Decimal(380)}, "it tells no time at all: it is paid otherwise"

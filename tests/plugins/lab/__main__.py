@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from runguard_otel.adapters.livekit.facts import billing, recognisers
 from tests.plugins.lab.bill import billed
+from tests.plugins.lab.live import REALTIME, lived
 from tests.plugins.lab.models import LANGUAGE_MODELS, VOICES
 from tests.plugins.lab.probe import facts, quiet
 from tests.plugins.lab.products import RECOGNISERS, Product, installed
@@ -50,6 +51,7 @@ BILL = ("provider", "model", "reply", "bill", "interrupted", "interrupted_bill",
 TABLES = {
     "stt": Table(recognisers.DATA, "recognisers", RECOGNISERS, facts, HEARD),
     "llm": Table(billing.DATA, "llm", LANGUAGE_MODELS, partial(billed, "llm"), BILL),
+    "realtime": Table(billing.DATA, "realtime", REALTIME, lived, (*BILL, "hung_up")),
     "tts": Table(billing.DATA, "tts", VOICES, partial(billed, "tts"), BILL),
 }
 

@@ -16,7 +16,7 @@ from tests.plugins.lab.loopback import PATIENCE, provider
 from tests.plugins.lab.probe import QUICK, settle, until
 from tests.plugins.lab.products import Product
 
-__all__ = ["billed"]
+__all__ = ["billed", "said_of"]
 
 WHOLE, BEGUN, UNHEARD = 3, 2, 0
 """How many parts of its answer a provider sends."""
@@ -84,13 +84,22 @@ class Request:
     @property
     def bill(self) -> str:
         """What our meter makes of it."""
-        cost = self.desk.meter.session_cost()
-        amount: Decimal = getattr(cost, self.kind)
-        said = [f"${amount.normalize():f}"] if amount else []
-        for what, number in cost.unpriced.items():
-            unit = what.partition("/")[2]
-            said.append(f"{number.normalize():f} {unit}{'s' if number != 1 else ''} unpriced")
-        return ", ".join(said) or "nothing"
+        return said_of(self.desk.meter.session_cost(), self.kind)
+
+
+def said_of(cost: Any, kind: str) -> str:
+    """A session's cost in words.
+
+    Args:
+        cost: What the meter says.
+        kind: The component, ``llm`` or ``tts``.
+    """
+    amount: Decimal = getattr(cost, kind)
+    said = [f"${amount.normalize():f}"] if amount else []
+    for what, number in cost.unpriced.items():
+        unit = what.partition("/")[2]
+        said.append(f"{number.normalize():f} {unit}{'s' if number != 1 else ''} unpriced")
+    return ", ".join(said) or "nothing"
 
 
 def _tokens(m: Any) -> str:
