@@ -49,9 +49,9 @@ measured twice, and billed once.
 REALTIME = """\
 ## Realtime models
 
-Run in a session, by `generate_reply()`. The provider says that the prompt had 300 tokens of sound and
-100 of text, and the reply 80 and 20. *interrupted*: after half of its sound, and *unheard* before any.
-*hung up*: the session closed after half of the sound.
+Run in a session, by `generate_reply()`. The provider says that the prompt had 300 tokens of sound
+and 100 of text, and the reply 80 and 20. *interrupted*: after half of its sound, and *unheard*
+before any. *hung up*: the session closed after half of the sound.
 """
 UNPRICED = """\
 ## Why there is no price
