@@ -20,9 +20,10 @@ HEAD = """\
 # What language models and voices report
 
 The bill stands on what plugins report of a request. We ran them with their defaults: the released
-wheels, against loopback servers that speak their providers' documented messages
-(`tests/plugins/lab`, `make test-plugins`). *bill*: what our meter makes of it, in USD by the price
-book of this release, LiveKit's by its Ship plan. What has no price is counted, never guessed.
+wheels, of the most used those of 1.5 as well, against loopback servers that speak their providers'
+documented messages (`tests/plugins/lab`, `make test-plugins`). *bill*: what our meter makes of it,
+in USD by the price book of this release, LiveKit's by its Ship plan. What has no price is counted,
+never guessed.
 
 {coverage}
 """
@@ -87,7 +88,8 @@ def page() -> str:
 def _coverage(models: list[Row], voices: list[Row], realtime: list[Row]) -> str:
     dates = sorted(row["date"] for row in models + voices + realtime)
     counts = [
-        f"{len(found)} {what} of {len({row['plugin'] for row in found})} plugins"
+        f"{len({(row['plugin'], row['product']) for row in found})} {what} of "
+        f"{len({row['plugin'] for row in found})} plugins"
         for what, found in (
             ("language models", models),
             ("voices", voices),

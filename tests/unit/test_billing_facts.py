@@ -178,7 +178,12 @@ def test_a_realtime_bill_is_usage_times_price_to_the_last_digit(
 
 def test_the_realtime_models_of_the_nine_providers_were_run() -> None:
     wanted = {(d.provider, d.model) for d in defaults().rows if "RealtimeModel" in d.name}
-    assert {(row["found"]["provider"], row["found"]["model"]) for row in REALTIME} == wanted
+    run = {
+        (row["found"]["provider"], row["found"]["model"])
+        for row in REALTIME
+        if row["release"] == defaults().release
+    }
+    assert run == wanted
     assert len(wanted) == 3
 
 

@@ -108,7 +108,7 @@ def _tokens(m: Any) -> str:
     if m.prompt_cached_tokens:
         parts.append(f"{m.prompt_cached_tokens} of them cached")
     parts.append(f"{m.completion_tokens} out")
-    if m.reasoning_tokens:
+    if getattr(m, "reasoning_tokens", 0):  # since 1.8
         parts.append(f"{m.reasoning_tokens} of them thinking")
     if m.total_tokens != m.prompt_tokens + m.completion_tokens:
         parts.append(f"{m.total_tokens} in all")

@@ -219,6 +219,12 @@ class Talk:
         await self.session.start(self.agent)
         return self.session.generate_reply(instructions="Say good morning.")
 
+    async def told(self) -> None:
+        """Wait for what its provider says of the reply, if it says anything."""
+        deadline = asyncio.get_running_loop().time() + 2
+        while self.report == "nothing" and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+
     async def end(self) -> None:
         """Close the session, and let what it reports arrive."""
         await settle()
@@ -281,6 +287,7 @@ async def _interrupted(talk: Talk, when: Callable[[], bool]) -> None:
     await talk.lab.say(talk.lab.script.interrupted())  # type: ignore[attr-defined]
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(handle.wait_for_playout(), 5)
+    await talk.told()
     await talk.end()
 
 

@@ -191,5 +191,7 @@ def installed(*wanted: str, of: Iterable[Product] = RECOGNISERS) -> list[tuple[P
         elif plugins and find_spec(f"livekit.plugins.{product.plugin}") is not None:
             package = "livekit-plugins-" + product.plugin.replace("_", "-")
             module = import_module(f"livekit.plugins.{product.plugin}")
+            if not hasattr(module, product.name.split()[0].partition(".")[0]):
+                continue  # an older release of the plugin
             found.append((product, module, metadata.version(package)))
     return found

@@ -158,7 +158,9 @@ class Mistral(SpeechEvents):
 class Gemini(Speech):
     """ai.google.dev, speech from streamGenerateContent: it tells the tokens of both."""
 
-    content_type = "text/event-stream"
+    @property
+    def content_type(self) -> str:  # type: ignore[override]  # by how it is asked
+        return "text/event-stream" if self.begins else "application/json"
 
     def _said(self, piece: bytes) -> bytes:
         data = base64.b64encode(piece).decode()
@@ -169,9 +171,12 @@ class Gemini(Speech):
             "candidates": [{"index": 0, "content": content}],
             "usageMetadata": {**usage, "totalTokenCount": SPOKEN + HEARD},
         }
-        return b"data: " + json.dumps(message).encode() + b"\n\n"
+        written = json.dumps(message).encode()
+        return b"data: " + written + b"\n\n" if self.begins else written
 
     def parts(self) -> Iterable[bytes]:
+        if not self.begins:
+            return b"", b"", self._said(b"".join(self.halves))
         return b"", *(self._said(piece) for piece in self.halves)
 
 
