@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# livekit-plugins-silero 1.8.9: the activation threshold, given to load() or to update_options().
+# livekit-plugins-silero 1.8.9 (the detector that livekit-agents bundles does the same): the activation
+# threshold, given to load() or to update_options().
 #
 # Guess: the same detector either way. Speech ends 0.15 below where it begins, as load() documents it.
 # Seen:  load() makes the lower threshold of the upper one, update_options() leaves it where it was. Raised
