@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,6 +81,41 @@ async def test_an_stt_made_per_track_shares_only_with_the_same_settings(
         for model in made:
             for stream in model.streams:
                 await stream.aclose()
+
+
+class Updated(ScriptedSTT):
+    """Its options are changed in place, as plugins do it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opts = SimpleNamespace(language="en", keyterms=[])
+
+    def update_options(self, language: str) -> None:
+        self._opts.language = language
+
+
+class Follows(Updated):
+    """One of a plugin whose open streams are known to follow."""
+
+    __module__ = "livekit.plugins.deepgram.stt"
+
+
+@pytest.mark.parametrize(("kind", "opened"), [(Updated, 2), (Follows, 1)])
+async def test_options_that_open_streams_do_not_follow_open_a_real_stream(
+    server: StageServer, room: rtc.Room, kind: type[Updated], opened: int
+) -> None:
+    """Fails if Spanish is asked for, and the next track gets the stream of English."""
+    model = kind()
+
+    def in_spanish() -> stt.RecognizeStream:
+        model.update_options("es")
+        return model.stream()
+
+    with Guarded():
+        await flap_opening(server, room, [model.stream, model.stream, in_spanish, model.stream])
+        assert len(model.streams) == opened
+        for stream in model.streams:
+            await stream.aclose()
 
 
 @pytest.mark.parametrize(

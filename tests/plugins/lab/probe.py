@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import json
 import logging
+import re
 from array import array
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -18,9 +20,22 @@ from tests.plugins.lab.loopback import ENDLESS, PATIENCE, Provider, provider
 from tests.plugins.lab.products import Product
 from tests.plugins.lab.said import GONE, NAMELESS, Said, meaning
 
-__all__ = ["Listening", "facts", "frames", "listening", "settle"]
+__all__ = [
+    "Listening",
+    "change_options",
+    "facts",
+    "frames",
+    "listening",
+    "measured",
+    "pause",
+    "settle",
+    "until",
+]
 
 QUICK = APIConnectOptions(max_retry=3, retry_interval=0.001, timeout=PATIENCE)
+ROUND = 0.005
+"""Seconds between two looks. Waiting is counted in looks: in each, all that is ready has its turn,
+so who waits has waited long enough on any machine."""
 ALMOST = 2.8
 """Seconds of the three that are all but the rest of a chunk."""
 OPTIONS: dict[str, Any] = {
@@ -55,13 +70,22 @@ async def settle(rounds: int = 200) -> None:
 
 
 async def until(reached: Callable[[], Any], seconds: float = PATIENCE) -> bool:
-    """Whether it came about."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not reached():
-        if asyncio.get_running_loop().time() > deadline:
-            return False
-        await asyncio.sleep(0.005)
-    return True
+    """Whether it came about; later on a machine that is busy otherwise.
+
+    Args:
+        reached: Asked again and again until it says something true.
+        seconds: How long that may take here, where this process has the time it needs.
+    """
+    for _ in range(round(seconds / ROUND)):
+        if reached():
+            return True
+        await asyncio.sleep(ROUND)
+    return bool(reached())
+
+
+async def pause(seconds: float) -> None:
+    """Let pass what takes this long where the process has the time it needs."""
+    await until(lambda: False, seconds)
 
 
 class Listening:
@@ -121,10 +145,12 @@ class Listening:
         return self.names[before:]
 
     async def close(self) -> None:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.stream.aclose(), 3.0)
+        """Close the stream; what does not end by that ends with its provider."""
+        closing = asyncio.ensure_future(self.stream.aclose())
+        await until(closing.done, 3.0)
+        closing.cancel()
         self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        await asyncio.gather(closing, self.task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -136,7 +162,7 @@ async def listening(product: Product, module: Any) -> AsyncIterator[Listening]:
             here.push(1.0)
             await lab.connected()
             await settle()
-            await asyncio.sleep(0.05)
+            await pause(0.05)
             yield here
         finally:
             await here.close()
@@ -162,15 +188,21 @@ def kinds(events: list[Any], said: Said = GONE) -> str:
 
 async def facts(product: Product, module: Any, release: str) -> dict[str, Any]:
     """Everything that can be found out about a recogniser by running it."""
-    found: dict[str, Any] = {"plugin": product.plugin, "product": product.name, "release": release}
     steps: list[Any] = []
     if product.streams:
         steps += [_results, _noise, _usage, _closed, _flush, _end, _updated]
     if product.batch:
         steps += [_batch]
+    identity = {"plugin": product.plugin, "product": product.name, "release": release}
+    return identity | await measured(steps, product, module)
+
+
+async def measured(steps: list[Any], product: Product, module: Any) -> dict[str, Any]:
+    """What these measurements find, one after the other."""
+    found: dict[str, Any] = {}
     for step in steps:
         try:
-            found |= await asyncio.wait_for(step(product, module), 6 * PATIENCE)
+            found |= await asyncio.wait_for(step(product, module), 12 * PATIENCE)
         except Exception as error:  # noqa: BLE001 - a table with a hole says where
             found[step.__name__.strip("_")] = f"failed: {type(error).__name__}: {error}"[:200]
     return found
@@ -205,7 +237,7 @@ async def _noise(product: Product, module: Any) -> dict[str, Any]:
     """What comes of a voice that was none."""
     async with listening(product, module) as here:
         names = await here.said(here.lab.script.noise())
-        await asyncio.sleep(0.05)
+        await pause(0.05)
         blanks = [number(e) for e in here.of("final")]
     said = ", ".join(names) or "nothing"
     return {"noise": said, "blank": "-" if not blanks else f"'' at {blanks[0]}"}
@@ -215,15 +247,15 @@ async def _usage(product: Product, module: Any) -> dict[str, Any]:
     """What the usage events of 3 s of audio (3.2 s if they tarry) and two utterances add up to."""
     async with listening(product, module) as here:
         here.push(2.0)
-        await asyncio.sleep(0.1)
+        await pause(0.1)
         await here.turn(GONE)
         await here.turn(GONE)
-        await asyncio.sleep(0.05)
+        await pause(0.05)
         if not any(m.audio_duration for m in here.metrics):
             await until(lambda: any(m.audio_duration for m in here.metrics), 5.5)
             with contextlib.suppress(Exception):
                 here.push(0.2)  # some report only while audio flows
-            await asyncio.sleep(0.1)
+            await pause(0.1)
         early = sum(m.audio_duration for m in here.metrics)
         here.stream.end_input()
         await until(lambda: here.task.done(), 1.0)
@@ -277,15 +309,15 @@ async def _flush(product: Product, module: Any) -> dict[str, Any]:
     async with listening(product, module) as here:
         before = len(here.lab.texts)
         here.push(0.2)
-        await asyncio.sleep(0.05)
+        await pause(0.05)
         here.stream.flush()
-        await asyncio.sleep(0.1)
+        await pause(0.1)
         sent = [t for t in here.lab.texts[before:] if len(t) < 200]
         heard = False
         with contextlib.suppress(Exception):
             here.push(0.2)
             await until(lambda: here.lab.open, 1.0)
-            await asyncio.sleep(0.05)
+            await pause(0.05)
             heard = "final" in await here.turn(GONE)
         connections = here.lab.connections
     kind = "no message" if not sent else "; ".join(dict.fromkeys(_kind(t) for t in sent))
@@ -299,7 +331,7 @@ async def _end(product: Product, module: Any) -> dict[str, Any]:
     async with listening(product, module) as here:
         before = len(here.lab.texts)
         here.stream.end_input()
-        await asyncio.sleep(0.15)
+        await pause(0.15)
         sent = [t for t in here.lab.texts[before:] if len(t) < 200]
         late = "-"
         if not here.task.done() and here.lab.open:
@@ -314,27 +346,37 @@ async def _end(product: Product, module: Any) -> dict[str, Any]:
     return {"end_input": found + (f", {connections} connections" if connections > 1 else "")}
 
 
+def change_options(model: Any) -> str:
+    """Change one option of it; the name of that, or why there is none."""
+    update = getattr(model, "update_options", None)
+    if update is None:
+        return "none"
+    known = inspect.signature(update).parameters
+    name = next((name for name in OPTIONS if name in known), "")
+    if not name:
+        return f"takes {', '.join(list(known)[:3])}"
+    try:
+        update(**{name: OPTIONS[name]})
+    except Exception as error:  # noqa: BLE001 - that it refuses is a fact, too
+        return f"{name}: {type(error).__name__}"
+    return name
+
+
 async def _updated(product: Product, module: Any) -> dict[str, Any]:
     """Whether ``update_options`` of the model reaches a stream that is open, and how."""
     async with listening(product, module) as here:
-        update = getattr(here.model, "update_options", None)
-        if update is None:
-            return {"update_options": "none"}
-        known = inspect.signature(update).parameters
-        name = next((name for name in OPTIONS if name in known), "")
-        if not name:
-            return {"update_options": f"takes {', '.join(list(known)[:3])}"}
         texts = len(here.lab.texts)
-        try:
-            update(**{name: OPTIONS[name]})
-        except Exception as error:  # noqa: BLE001 - that it refuses is a fact, too
-            return {"update_options": f"{name}: {type(error).__name__}"}
+        name = change_options(here.model)
+        if name not in OPTIONS:
+            return {"update_options": name}
         here.push(0.3)
         await until(lambda: here.lab.connections > 1, 2.0)
-        sent = [t for t in here.lab.texts[texts:] if len(t) < 300 and ("fr" in t or "other" in t)]
+        value = OPTIONS[name]
+        wanted = json.dumps(value[0] if isinstance(value, list) else value)
+        told = re.compile(rf"(?<![\w]){re.escape(wanted)}(?![\w])")
         if here.lab.connections > 1:
             said = "reconnects"
-        elif sent:
+        elif any(told.search(text) for text in here.lab.texts[texts:]):
             said = "message"
         else:
             said = "later streams only"
@@ -377,8 +419,6 @@ def _connections(lab: Provider) -> str:
 
 def _kind(text: str) -> str:
     """A message, without what varies."""
-    import json
-
     try:
         data = json.loads(text)
     except ValueError:

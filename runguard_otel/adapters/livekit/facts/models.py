@@ -39,6 +39,7 @@ __all__ = [
     "recogniser_of",
     "refused_stream",
     "served_by",
+    "settings_at_opening",
     "stream_task",
     "stt_of",
     "takes_audio",
@@ -371,6 +372,19 @@ def interchangeable(one: Any, other: Any) -> bool:
     )
 
 
+def settings_at_opening(model: Any) -> int:
+    """What must be equal for a stream opened now to be like one opened before.
+
+    ``update_options()`` of many plugins changes the streams that are opened later, and no other.
+    The same (0) where open streams are known to follow, or nothing is known of the settings. Read
+    in 0.12 to 1.8.
+    """
+    if recognisers.updates_reach(_plugin(type(model).__module__)):
+        return 0
+    kept = {**_settings(model), "_language": getattr(model, "_language", None)}
+    return hash(tuple((name, _words(value)) for name, value in kept.items()))
+
+
 def inner_models(model: Any, depth: int = _DEPTH) -> Iterator[Any]:
     """The model itself, or the models it wraps (0.12 to 1.8)."""
     if model is None or not depth:
@@ -402,6 +416,13 @@ def _served(model: Any) -> Any:
 def _settings(model: Any) -> dict[str, Any]:
     kept = {name: getattr(model, name, None) for name in _SETTINGS}
     return {name: value for name, value in kept.items() if value is not None}
+
+
+def _words(value: Any) -> str:
+    """Settings, written out: what is changed in place later reads otherwise."""
+    written: Any = type(value).__repr__
+    bare = written is object.__repr__ and hasattr(value, "__dict__")
+    return repr(vars(value) if bare else value)
 
 
 def _provider(model: Any) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "judged",
     "meaning_of",
     "rows_of",
+    "updates_reach",
 ]
 
 DATA: Final = Path(__file__).with_name("recognisers.json")
@@ -128,6 +129,16 @@ def flush_ends(*names: str) -> bool:
         *names: As in :func:`rows_of`.
     """
     return bool(_ENDED_BY_FLUSH & {name.lower() for name in names})
+
+
+def updates_reach(name: str) -> bool:
+    """Whether open streams are known to follow ``update_options()`` (plugins of 1.7 to 1.8).
+
+    Args:
+        name: The plugin's package.
+    """
+    said = [r.found["update_options"] for r in rows_of(name) if "update_options" in r.found]
+    return bool(said) and all(cell.endswith((": reconnects", ": message")) for cell in said)
 
 
 def meaning_of(name: str) -> str:

@@ -12,7 +12,11 @@ from typing import Any, Final
 from livekit.agents import stt
 
 from runguard_otel.adapters.livekit.facts.job import current_job
-from runguard_otel.adapters.livekit.facts.models import interchangeable, stream_task
+from runguard_otel.adapters.livekit.facts.models import (
+    interchangeable,
+    settings_at_opening,
+    stream_task,
+)
 from runguard_otel.adapters.livekit.facts.room import TrackOrigin
 from runguard_otel.adapters.livekit.subscription.context import Subscription, untracked
 from runguard_otel.adapters.livekit.subscription.handle import StreamHandle
@@ -65,7 +69,8 @@ class StreamPool:
             loop = asyncio.get_running_loop()
         except (RuntimeError, TypeError):
             return None
-        return (origin, id(loop), type(recogniser), model, parameters)
+        settings = settings_at_opening(recogniser)
+        return (origin, id(loop), type(recogniser), model, settings, parameters)
 
     def take_over(
         self, key: Key, recogniser: stt.STT[Any], subscription: Subscription, own: Opener
