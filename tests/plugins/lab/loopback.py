@@ -3,6 +3,10 @@
 While it runs, every connection of ``aiohttp``, ``httpx`` and ``httpx2`` (which OpenAI's client
 uses) ends here, whatever its address says, so that plugins run with the endpoints they ship. What
 speaks with another client gets the address.
+
+A stream belongs to the provider that was running when it was opened. Some outlive their close: up
+to Python 3.11 ``asyncio.wait_for`` may lose a cancellation, and a plugin that reconnects for ever
+then goes on. It reaches no provider after its own, and is ended with it.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -60,21 +65,31 @@ class Script:
         raise NotImplementedError
 
 
+_here: ContextVar[Provider | None] = ContextVar("laboratory_provider", default=None)
+"""The provider of whoever asks: the tasks of a stream inherit that of who opened it."""
+
+
 @contextlib.contextmanager
-def everywhere(port: int) -> Iterator[None]:
-    """Whoever is asked for by one of these clients, this port answers, in plain text."""
+def everywhere(running: Provider) -> Iterator[None]:
+    """Whoever is asked for by one of these clients, this provider answers, in plain text."""
     connector = aiohttp.TCPConnector
     clients = [import_module(name) for name in ("httpx", "httpx2") if find_spec(name)]
     originals = [client.AsyncHTTPTransport.handle_async_request for client in clients]
     original = connector._create_connection
 
+    def port() -> int:
+        lab = _here.get() or running
+        if lab.gone:
+            raise ConnectionRefusedError("the provider of this stream is gone")
+        return lab.port
+
     async def connect(self: Any, req: Any, traces: Any, timeout: Any) -> Any:
-        _, protocol = await self._loop.create_connection(self._factory, "127.0.0.1", port)
+        _, protocol = await self._loop.create_connection(self._factory, "127.0.0.1", port())
         return protocol
 
     def instead(handle: Any) -> Any:
         async def here(self: Any, request: Any) -> Any:
-            request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=port)
+            request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=port())
             return await handle(self, request)
 
         return here
@@ -82,12 +97,37 @@ def everywhere(port: int) -> Iterator[None]:
     connector._create_connection = connect  # type: ignore[method-assign]
     for client, handle in zip(clients, originals, strict=True):
         client.AsyncHTTPTransport.handle_async_request = instead(handle)
+    token = _here.set(running)
     try:
         yield
     finally:
+        _here.reset(token)
+        running.gone = True
         connector._create_connection = original  # type: ignore[method-assign]
         for client, handle in zip(clients, originals, strict=True):
             client.AsyncHTTPTransport.handle_async_request = handle
+
+
+@contextlib.asynccontextmanager
+async def ended() -> AsyncIterator[None]:
+    """What is begun in here is over afterwards, however often it has to be told.
+
+    Raises:
+        RuntimeError: If something goes on all the same.
+    """
+    before = asyncio.all_tasks()
+    try:
+        yield
+    finally:
+        for _ in range(100):
+            left = asyncio.all_tasks() - before - {asyncio.current_task()}
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=0.1)
+        else:
+            raise RuntimeError(f"still running: {left}")
 
 
 class Provider:
@@ -102,6 +142,7 @@ class Provider:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.port = 0
+        self.gone = False
         self.session: Any = None
         self.connections = 0
         self.requests = 0
@@ -214,12 +255,14 @@ async def provider(script: Script) -> AsyncIterator[Provider]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     running.port = runner.addresses[0][1]
-    with everywhere(running.port):
-        running.session = aiohttp.ClientSession()
-        original, http_context.http_session = http_context.http_session, lambda: running.session
-        try:
-            yield running
-        finally:
-            http_context.http_session = original
-            await running.session.close()
-            await runner.cleanup()
+    running.session = aiohttp.ClientSession()
+    original = http_context.http_session
+    http_context.http_session = lambda: (_here.get() or running).session
+    try:
+        async with ended():
+            with everywhere(running):
+                yield running
+    finally:
+        http_context.http_session = original
+        await running.session.close()
+        await runner.cleanup()
