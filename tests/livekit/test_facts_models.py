@@ -248,6 +248,32 @@ def test_streams_of_equal_recognisers_are_interchangeable() -> None:
     assert not facts.interchangeable(ScriptedSTT(), ScriptedSTT()), "nothing says they are equal"
 
 
+def test_a_stream_opened_after_a_change_of_the_settings_is_another_one() -> None:
+    """Fails if options that are changed in place look as they did; unless open streams follow."""
+    plain, follows = SettingsSTT(), SettingsSTT()
+    follows.__class__ = type("STT", (SettingsSTT,), {"__module__": "livekit.plugins.deepgram.stt"})
+    for model, is_same in ((plain, False), (follows, True)):
+        before = facts.settings_at_opening(model)
+        assert facts.settings_at_opening(model) == before
+        model._opts.language = "es"
+        assert (facts.settings_at_opening(model) == before) is is_same
+    assert recognisers.updates_reach("deepgram") and not recognisers.updates_reach("unheard-of")
+
+
+class Options:
+    """A plugin's, without a ``repr`` of its own."""
+
+    language = "en"
+
+
+class SettingsSTT(ScriptedSTT):
+    """One that keeps its options where plugins do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opts = Options()
+
+
 def test_what_a_recogniser_means_by_confidence() -> None:
     """What the plugins themselves say is looked at in ``tests/plugins``."""
     (row,) = recognisers.rows_of("NVIDIA")

@@ -8,61 +8,38 @@ into the same files.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from itertools import repeat
+from multiprocessing import get_context
+from typing import Any
 
-from runguard_otel.adapters.livekit.facts import billing, recognisers
-from tests.plugins.lab.bill import billed
-from tests.plugins.lab.live import REALTIME, lived
-from tests.plugins.lab.models import LANGUAGE_MODELS, VOICES
-from tests.plugins.lab.probe import facts, quiet
-from tests.plugins.lab.products import RECOGNISERS, Product, installed
+from tests.plugins.lab.probe import quiet
+from tests.plugins.lab.products import installed
+from tests.plugins.lab.tables import TABLES, Table, measured
 
 IDENTITY = ("plugin", "product", "release")
+AT_A_TIME = 4
 RACES = {"closed_normally"}
 """Shown, and not compared: whether a plugin reads the closing or writes first is a race."""
 
 
-class Table(NamedTuple):
-    """One kind of model.
+def look(kind: str, wanted: list[str]) -> list[dict[str, Any]]:
+    """What each installed product does: a few at a time, for most of it is waiting.
 
-    Args:
-        file: The data file.
-        key: Its list in there.
-        products: What is run.
-        measure: How.
-        columns: What is printed.
+    Each process runs one product at a time, and what a product leaves behind stays in there.
     """
-
-    file: Path
-    key: str
-    products: tuple[Product, ...]
-    measure: Any
-    columns: tuple[str, ...]
-
-
-HEARD = ("final", "interim", "batch", "blank", "noise", "usage", "closed", "flush")
-BILL = ("provider", "model", "reply", "bill", "interrupted", "interrupted_bill", "unheard")
-TABLES = {
-    "stt": Table(recognisers.DATA, "recognisers", RECOGNISERS, facts, HEARD),
-    "llm": Table(billing.DATA, "llm", LANGUAGE_MODELS, partial(billed, "llm"), BILL),
-    "realtime": Table(billing.DATA, "realtime", REALTIME, lived, (*BILL, "hung_up")),
-    "tts": Table(billing.DATA, "tts", VOICES, partial(billed, "tts"), BILL),
-}
-
-
-async def look(table: Table, wanted: list[str]) -> list[dict[str, Any]]:
-    """What each installed product does."""
-    found = []
-    for product, module, release in installed(*wanted, of=table.products):
-        found.append(await table.measure(product, module, release))
-        cells = (f"{name}: {found[-1][name]}" for name in table.columns if name in found[-1])
-        print(f"{product.key} {release}: {'; '.join(cells)}", flush=True)
+    table, found = TABLES[kind], []
+    products = [product for product, _, _ in installed(*wanted, of=table.products)]
+    with ProcessPoolExecutor(AT_A_TIME, get_context("spawn"), quiet) as pool:
+        for product, row in zip(
+            products, pool.map(measured, repeat(kind), [p.key for p in products]), strict=True
+        ):
+            found.append(row)
+            cells = (f"{name}: {row[name]}" for name in table.columns if name in row)
+            print(f"{product.key} {row['release']}: {'; '.join(cells)}", flush=True)
     return found
 
 
@@ -88,15 +65,15 @@ def write(found: list[dict[str, Any]], table: Table, data: dict[str, Any]) -> No
     """Put what was found into the data; a new product gets a row to be completed by hand."""
     today = datetime.now(timezone.utc).date().isoformat()
     known = data[table.key]
-    for measured in found:
-        identity = {name: measured.pop(name) for name in IDENTITY}
+    for new in found:
+        identity = {name: new.pop(name) for name in IDENTITY}
         rows = [r for r in known if all(r[n] == identity[n] for n in IDENTITY)]
         row = rows[0] if rows else identity
         if not rows:
             known.append(row)
             if table.key == "recognisers":
-                row |= {"meaning": measured.get("final", "none"), "run": True}
-        row |= {"date": today, "found": measured}
+                row |= {"meaning": new.get("final", "none"), "run": True}
+        row |= {"date": today, "found": new}
     known.sort(key=lambda row: tuple(row[name] for name in IDENTITY))
     table.file.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
@@ -111,11 +88,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail where a data file differs")
     parser.add_argument("--write", action="store_true", help="write what was found into it")
     asked = parser.parse_args()
-    quiet()
     failed = False
     for kind in asked.of:
         table = TABLES[kind]
-        found = asyncio.run(look(table, asked.wanted))
+        found = look(kind, asked.wanted)
         print(f"{kind}: {len(found)} products of {len({r['plugin'] for r in found})} plugins run")
         data = json.loads(table.file.read_text(encoding="utf-8"))
         if asked.write:

@@ -102,7 +102,6 @@ def everywhere(running: Provider) -> Iterator[None]:
         yield
     finally:
         _here.reset(token)
-        running.gone = True
         connector._create_connection = original  # type: ignore[method-assign]
         for client, handle in zip(clients, originals, strict=True):
             client.AsyncHTTPTransport.handle_async_request = handle
@@ -259,9 +258,12 @@ async def provider(script: Script) -> AsyncIterator[Provider]:
     original = http_context.http_session
     http_context.http_session = lambda: (_here.get() or running).session
     try:
-        async with ended():
-            with everywhere(running):
-                yield running
+        with everywhere(running):  # to the very end: nothing here ever leaves this machine
+            async with ended():
+                try:
+                    yield running
+                finally:
+                    running.gone = True
     finally:
         http_context.http_session = original
         await running.session.close()

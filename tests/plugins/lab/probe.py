@@ -40,9 +40,10 @@ ALMOST = 2.8
 """Seconds of the three that are all but the rest of a chunk."""
 OPTIONS: dict[str, Any] = {
     "language": "fr",
-    "model": "other",
+    "languages": ["fr"],
     "keyterms": ["word"],
     "keyterm": ["word"],
+    "model": "other",
     "max_turn_silence": 900,
 }
 """What ``update_options`` is asked to change: the first that it knows."""
@@ -338,7 +339,7 @@ async def _end(product: Product, module: Any) -> dict[str, Any]:
             with contextlib.suppress(Exception):
                 late = "heard" if "final" in await here.turn(GONE) else "not heard"
         await here.lab.close(1000)
-        ended = await until(lambda: here.task.done(), 6.0)
+        ended = await until(here.task.done, 1.5 * PATIENCE)
         how = type(here.failed).__name__ if here.failed else "ends"
         connections = here.lab.connections
     said = "no message" if not sent else "; ".join(dict.fromkeys(_kind(t) for t in sent))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["CLEAR", "GONE", "NAMELESS", "NOISE", "Said", "Word", "meaning"]
+__all__ = ["CLEAR", "FAINT", "GONE", "NAMELESS", "NOISE", "Said", "Word", "meaning"]
 
 
 class Word(NamedTuple):
@@ -71,6 +71,8 @@ def _said(text: str, scores: Sequence[float], utterance: float, language: float)
 
 CLEAR: Final = _said("Good morning everybody", (0.97, 0.99, 0.98), 0.985, 0.96)
 """Clear speech at typical scores."""
+FAINT: Final = _said("To the station please", (0.05, 0.99, 0.98, 0.99), 0.9, 0.3)
+"""Clear speech with a first word that is not, in one of two languages that are alike."""
 NOISE: Final = _said("hm", (0.21,), 0.22, 0.23)
 """A word that was made of noise, at a low score."""
 GONE: Final = _said("hello there", (0.9, 0.3), 0.55, 0.77)

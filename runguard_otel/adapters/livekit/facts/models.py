@@ -379,10 +379,11 @@ def settings_at_opening(model: Any) -> int:
     The same (0) where open streams are known to follow, or nothing is known of the settings. Read
     in 0.12 to 1.8.
     """
-    if recognisers.updates_reach(_plugin(type(model).__module__)):
+    module = type(model).__module__
+    ours = "inference" if module.startswith("livekit.agents.inference") else _plugin(module)
+    if recognisers.updates_reach(ours):
         return 0
-    kept = {**_settings(model), "_language": getattr(model, "_language", None)}
-    return hash(tuple((name, _words(value)) for name, value in kept.items()))
+    return hash(tuple((name, _words(value)) for name, value in _settings(model).items()))
 
 
 def inner_models(model: Any, depth: int = _DEPTH) -> Iterator[Any]:
