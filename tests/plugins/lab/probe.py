@@ -245,7 +245,7 @@ async def _noise(product: Product, module: Any) -> dict[str, Any]:
 
 
 async def _usage(product: Product, module: Any) -> dict[str, Any]:
-    """What the usage events of 3 s of audio (3.2 s if they tarry) and two utterances add up to."""
+    """What the usage events of 3 s of audio (4 s if they tarry) and two utterances add up to."""
     async with listening(product, module) as here:
         here.push(2.0)
         await pause(0.1)
@@ -255,9 +255,8 @@ async def _usage(product: Product, module: Any) -> dict[str, Any]:
         if not any(m.audio_duration for m in here.metrics):
             await until(lambda: any(m.audio_duration for m in here.metrics), 5.5)
             with contextlib.suppress(Exception):
-                here.push(0.2)  # some report only while audio flows
-            await pause(0.1)
-        early = sum(m.audio_duration for m in here.metrics)
+                here.push(1.0)  # some report only while audio flows
+            await until(lambda: any(m.audio_duration for m in here.metrics), 1.0)
         here.stream.end_input()
         await until(lambda: here.task.done(), 1.0)
         await here.lab.close(1000)
@@ -271,7 +270,7 @@ async def _usage(product: Product, module: Any) -> dict[str, Any]:
     elif not seconds:
         said = "always 0 s"
     elif seconds > ALMOST:
-        said = "pushed audio" if early else "pushed audio, at the end only"
+        said = "pushed audio"  # while it flows or at the end: that is a matter of five seconds
     else:
         said = f"{seconds:.1f} s of 3"
     return {"usage": f"{said}, and tokens" if tokens else said}
