@@ -18,7 +18,7 @@ from runguard_otel.preview.boards import fetch
 from runguard_otel.preview.panels import Span
 from tests.kit.fixtures import leave_out
 from tests.kit.oncall import ROOT
-from tests.kit.oncall_chain import MODES, SCRAPED, WAYS, Chain, chain
+from tests.kit.oncall_chain import MODES, SCRAPED, WAYS, Chain, Elsewhere, chain
 from tests.kit.pagerduty import KEY
 from tests.kit.process import NotInstalled
 from tests.kit.sinks import eventually
@@ -42,10 +42,10 @@ def found(request: pytest.FixtureRequest) -> Iterator[Chain]:
     try:
         with chain(request.param) as started:
             yield started
-    except NotInstalled as missing:
-        if request.param in ("scrape", "victoria-metrics"):
-            leave_out(missing)
+    except Elsewhere as missing:
         pytest.skip(str(missing))
+    except NotInstalled as missing:
+        leave_out(missing)
 
 
 def test_the_chain_is_quiet_before_anything_happens(found: Chain) -> None:

@@ -47,6 +47,7 @@ __all__ = [
     "SHIPPED",
     "WAYS",
     "Chain",
+    "Elsewhere",
     "Stages",
     "chain",
     "collector_server",
@@ -58,6 +59,10 @@ PROMOTED = Tuning.of({"cluster_label": "k8s_cluster_name"})
 MODES = {"front-desk": "enforce", "night-desk": "observe"}
 
 _HEARTBEAT = "runguard_worker_heartbeat_seconds"
+
+
+class Elsewhere(NotInstalled):
+    """No package of this system has that part; nothing is wrong if it is not there."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,8 @@ def chain(way: str, pace: Pace = QUICK) -> Iterator[Chain]:
         pace: How long it may take.
 
     Raises:
-        NotInstalled: If a part of that way is not there; says how to get it.
+        NotInstalled: If a part of that way is not there; says how to get it. An
+            :class:`Elsewhere`, if this system has no package of it.
     """
     tuning, open_store = WAYS[way]
     with ExitStack() as stack:
@@ -202,7 +208,7 @@ def _collected(stack: ExitStack, alertmanager: Server, _: list[int], pace: Pace)
 def _received(stack: ExitStack, alertmanager: Server, _: list[int], pace: Pace) -> Opened:
     exe = servers.binary("prometheus", "prometheus")
     if not takes_otlp(exe):
-        raise NotInstalled(f"this Prometheus has no {OTLP_FLAG}: a release of Prometheus 3 has it")
+        raise Elsewhere(f"this Prometheus has no {OTLP_FLAG}: a release of Prometheus 3 has it")
     names = "service.name, k8s.cluster.name, service.instance.id"
     otlp = f"otlp: {{promote_resource_attributes: [{names}]}}\n"
     store = stack.enter_context(_prometheus(alertmanager, pace, PROMOTED, otlp, OTLP_FLAG))
@@ -220,7 +226,7 @@ def _stored(stack: ExitStack, alertmanager: Server, _: list[int], pace: Pace) ->
     known = [naming, "-search.latencyOffset=0s"] if naming.strip("-") in _help(exe, "-help") else []
     store = stack.enter_context(servers.victoria_metrics_server(*known))
     if not _takes_otlp(store):
-        raise NotInstalled("this VictoriaMetrics takes no OTLP: 1.94 or newer does (Debian 13)")
+        raise Elsewhere("this VictoriaMetrics takes no OTLP: 1.94 or newer does (Debian 13)")
     stack.enter_context(_vmalert(store, alertmanager, pace))
     return store, _pushes(f"{store.url}/opentelemetry", pace)
 
@@ -240,13 +246,11 @@ def collector_server() -> tuple[Server, int]:
     Only addresses differ from what ships. Where there is no Tempo, spans wait and counts do not.
 
     Raises:
-        NotInstalled: If there is none on the PATH.
+        Elsewhere: If there is none on the PATH.
     """
     exe = shutil.which("otelcol-contrib")
     if exe is None:
-        raise NotInstalled(
-            "otelcol-contrib is not on PATH: get the release deploy/otelcol.yaml names"
-        )
+        raise Elsewhere("otelcol-contrib is not on PATH: get the release deploy/otelcol.yaml names")
     otlp = free_port()
 
     def argv(port: int, directory: Path) -> list[str]:
