@@ -33,6 +33,8 @@ from tests.kit.speech import BreakableSTT
 
 SPEECH = stt.SpeechEventType
 CALLER = "alice"
+PER_MILLION = {"openai/gpt-4.1-mini": (0.40, 1.60), "google/gemini-2.5-flash": (0.30, 2.50)}
+"""USD for tokens in and out, by the price list of LiveKit Inference of 2026-09-23."""
 
 
 class Show:
@@ -173,6 +175,11 @@ class Show:
         return float(
             sum(one["value"] for one in series if wanted <= set(one["attributes"].items()))
         )
+
+    def tokens_usd(self) -> float:
+        """What the tokens of the language models cost, as each of them counted."""
+        each = ((PER_MILLION[m.model], m.prompt_tokens, m.completion_tokens) for m in self.llms)
+        return sum((a * asked + b * answered) / 1e6 for (a, b), asked, answered in each)
 
     def spans(self, name: str) -> list[dict[str, Any]]:
         """Attributes of our spans of that name."""

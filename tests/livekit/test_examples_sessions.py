@@ -56,10 +56,11 @@ async def healthy(monkeypatch: pytest.MonkeyPatch, module: ModuleType, model: st
 
 
 def priced_to_the_right_parts(show: Show) -> None:
-    """Each use is in the bill once. LiveKit Inference publishes no price for LLM tokens."""
-    spoken = sum(voice.characters for voice in show.voices)
-    tokens = sum(model.prompt_tokens + model.completion_tokens for model in show.llms)
-    assert show.counted("runguard.cost.unpriced", component="llm", unit="token") == tokens > 0
+    """Each use is in the bill once."""
+    spoken, tokens = sum(voice.characters for voice in show.voices), show.tokens_usd()
+    assert show.counted("runguard.cost.unpriced", component="llm") == 0
+    assert show.counted("runguard.cost.estimated", component="llm") == pytest.approx(tokens)
+    assert tokens > 0
     assert show.counted("runguard.cost.unpriced", component="stt") == 0
     tts = show.counted("runguard.cost.estimated", component="tts", model="cartesia/sonic-3")
     assert tts == pytest.approx(spoken * 50e-6)
