@@ -53,6 +53,19 @@ def test_where_instrument_is_called_decides(
             "options = dict(prometheus_multiproc_dir=f'{home}/m')\nrun(WorkerOptions(**options))",
             True,
         ),
+        ("from livekit.agents import AgentServer\no = {'prometheus_multiproc_dir': f}", True),
+        ("options['prometheus_multiproc_dir'] = folder", True),
+        (
+            "from livekit.agents import AgentServer\nimport os\n"
+            "os.environ['PROMETHEUS_MULTIPROC_DIR'] = '/tmp/m'  # too late\n"
+            "server = AgentServer(prometheus_multiproc_dir='/tmp/m')",
+            True,
+        ),
+        (
+            "from livekit.agents import AgentServer\nimport os\n"
+            "s = AgentServer(prometheus_multiproc_dir=os.getenv('PROMETHEUS_MULTIPROC_DIR'))",
+            False,
+        ),
         ("server = AgentServer(prometheus_multiproc_dir=None)", False),
         ("server = AgentServer(prometheus_multiproc_dir='')", False),
         ("server = AgentServer(prometheus_port=9000)", False),
@@ -74,7 +87,7 @@ def test_an_option_that_empties_livekits_metrics_is_told(
     assert (place is not None) == said
     if place is not None:
         assert place.state == "note"
-        assert f"on line {text[: text.index('dir=')].count(chr(10)) + 1}:" in place.detail
+        assert f"on line {text[: text.index('multiproc_dir')].count(chr(10)) + 1}:" in place.detail
         assert "PROMETHEUS_MULTIPROC_DIR" in place.advice
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     assert empty_scrape(agent) is None

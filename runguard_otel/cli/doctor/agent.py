@@ -11,13 +11,14 @@ import ast
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from runguard_otel.cli.agent_file import parsed
 
 __all__ = ["Place", "empty_scrape", "place_of"]
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_OPTION = "prometheus_multiproc_dir"
 _AT_THE_TOP = "move it to the top of the module, outside functions and `if __name__`"
 
 
@@ -85,21 +86,53 @@ def empty_scrape(agent: Path) -> Place | None:
     Raises:
         OSError, SyntaxError, ValueError: As :func:`~runguard_otel.cli.agent_file.parsed`.
     """
-    tree = parsed(agent)
-    named = any(isinstance(n, ast.Constant) and n.value == _FOLDER for n in ast.walk(tree))
-    if named or os.environ.get(_FOLDER):  # set here, or by the agent's file itself
+    if os.environ.get(_FOLDER):
         return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == "prometheus_multiproc_dir":
-            if isinstance(node.value, ast.Constant) and not node.value.value:
-                continue
-            return Place(
-                "note",
-                f"prometheus_multiproc_dir on line {node.value.lineno}: LiveKit's own /metrics "
-                "(prometheus_port) will answer with nothing, because the option is read too late",
-                f"set the environment variable {_FOLDER} to that folder before Python starts",
-            )
+    tree = parsed(agent)
+    imported = min((n.lineno for n in ast.walk(tree) if _imports_livekit(n)), default=0)
+    if any(_names_folder(node) and node.lineno < imported for node in ast.walk(tree)):
+        return None  # the file sets it itself, in time
+    for value in _folders(tree):
+        if isinstance(value, ast.Constant) and not value.value:
+            continue
+        if any(map(_names_folder, ast.walk(value))):
+            continue  # taken from the variable, which is not set
+        return Place(
+            "note",
+            f"prometheus_multiproc_dir on line {value.lineno}: LiveKit's own /metrics "
+            "(prometheus_port) will answer with nothing, because the option is read too late",
+            f"set the environment variable {_FOLDER} to that folder before Python starts",
+        )
     return None
+
+
+def _folders(tree: ast.Module) -> Iterator[ast.expr]:
+    """What the option is given: as an argument, in a dict, or as an item of one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == _OPTION:
+            yield node.value
+        elif isinstance(node, ast.Dict):
+            named = zip(node.keys, node.values, strict=True)
+            yield from (value for key, value in named if _is(key, _OPTION))
+        elif isinstance(node, ast.Assign):
+            targets = (t for t in node.targets if isinstance(t, ast.Subscript))
+            yield from (node.value for t in targets if _is(t.slice, _OPTION))
+
+
+def _imports_livekit(node: ast.AST) -> TypeGuard[ast.Import | ast.ImportFrom]:
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").partition(".")[0] == "livekit"
+    return isinstance(node, ast.Import) and any(
+        name.name.partition(".")[0] == "livekit" for name in node.names
+    )
+
+
+def _names_folder(node: ast.AST) -> TypeGuard[ast.Constant]:
+    return _is(node, _FOLDER)
+
+
+def _is(node: ast.AST | None, text: str) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and node.value == text
 
 
 def _names(tree: ast.Module) -> set[str]:

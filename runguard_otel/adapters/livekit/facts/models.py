@@ -33,6 +33,7 @@ __all__ = [
     "kept_back",
     "measured_by_adapter",
     "model_names",
+    "measured_twice",
     "names_of",
     "on_attempt",
     "pushed_rate",
@@ -43,6 +44,7 @@ __all__ = [
     "stream_task",
     "stt_of",
     "takes_audio",
+    "unmeasured_characters",
     "was_refused",
     "when_stream_ends",
 ]

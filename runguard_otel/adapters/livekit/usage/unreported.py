@@ -104,7 +104,9 @@ class Unreported:
             _measured.reset(token)
             if entry is not None:
                 with shield(self._recorder, "metrics_monitor"):
-                    self._count(asked_model(stream), entry, unmeasured_characters(stream))
+                    # What was refused, or never arrived, is not open: its text is not billed.
+                    characters = unmeasured_characters(stream) if entry.open else 0
+                    self._count(asked_model(stream), entry, characters)
 
     async def recognising(self, wrapped: Any, model: Any, args: Any, kwargs: Any) -> Any:
         """``STT.recognize``: one request for one piece of audio."""
@@ -125,10 +127,10 @@ class Unreported:
 
     def _count(self, model: Any, entry: _Request, characters: int = 0) -> None:
         """What its provider bills: characters where they are known, else the request as such."""
-        if not entry.open:
-            characters = 0  # refused, or it never arrived
         number = entry.lost + (entry.open and not entry.reported and not characters)
         entry.lost, entry.open = 0, False
+        if not (number or characters):
+            return
         provider, name = names_of(model)
         for meter, amount in (("characters", characters), ("requests", number)):
             if amount:
