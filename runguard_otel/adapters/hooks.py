@@ -76,8 +76,8 @@ class Replace:
         """The arguments to call the host with.
 
         Args:
-            names: The host's parameters after ``self``, in order.
-            args: What was passed by position.
+            names: The host's parameters, in order, the instance first.
+            args: What was passed by position, the same.
             kwargs: What was passed by name.
         """
         positional, named = list(args), dict(kwargs)
@@ -227,41 +227,42 @@ def _is_async(original: Hook) -> bool:
 
 
 # A shape is written out for each of its kinds: a hook runs up to a hundred times a second, and one
-# call more, or an awaitable asked for its type, is what the hook itself costs.
+# call more, or an awaitable asked for its type, is what the hook itself costs. So is taking the
+# instance out of ``args`` and putting it back: who does not need it by itself leaves it there.
 
 
 def _before(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str) -> Hook:
     if not _is_async(original):
 
-        def before(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if live[0]:
+        def before(*args: Any, **kwargs: Any) -> Any:
+            if live:
                 try:
-                    fn(self, *args, **kwargs)
+                    fn(*args, **kwargs)
                 except Exception:
                     failed(where)
-            return original(self, *args, **kwargs)
+            return original(*args, **kwargs)
 
         return before
 
     if inspect.iscoroutinefunction(fn):
 
-        async def before_both(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if live[0]:
+        async def before_both(*args: Any, **kwargs: Any) -> Any:
+            if live:
                 try:
-                    await fn(self, *args, **kwargs)
+                    await fn(*args, **kwargs)
                 except Exception:
                     failed(where)
-            return await original(self, *args, **kwargs)
+            return await original(*args, **kwargs)
 
         return before_both
 
-    async def before_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if live[0]:
+    async def before_async(*args: Any, **kwargs: Any) -> Any:
+        if live:
             try:
-                fn(self, *args, **kwargs)
+                fn(*args, **kwargs)
             except Exception:
                 failed(where)
-        return await original(self, *args, **kwargs)
+        return await original(*args, **kwargs)
 
     return before_async
 
@@ -271,7 +272,7 @@ def _after(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: st
 
         def after(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(self, *args, **kwargs)
-            if live[0]:
+            if live:
                 try:
                     fn(self, result, *args, **kwargs)
                 except Exception:
@@ -284,7 +285,7 @@ def _after(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: st
 
         async def after_both(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = await original(self, *args, **kwargs)
-            if live[0]:
+            if live:
                 try:
                     await fn(self, result, *args, **kwargs)
                 except Exception:
@@ -295,7 +296,7 @@ def _after(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: st
 
     async def after_async(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = await original(self, *args, **kwargs)
-        if live[0]:
+        if live:
             try:
                 fn(self, result, *args, **kwargs)
             except Exception:
@@ -306,32 +307,32 @@ def _after(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: st
 
 
 def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str) -> Hook:
-    names = list(inspect.signature(original).parameters)[1:]
+    names = list(inspect.signature(original).parameters)
 
     if not _is_async(original):
 
-        def gate(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if live[0]:
+        def gate(*args: Any, **kwargs: Any) -> Any:
+            if live:
                 said = None
                 try:
-                    said = fn(self, *args, **kwargs)
+                    said = fn(*args, **kwargs)
                 except Exception:
                     failed(where)
                 if said is not None:
                     if type(said) is Answer:
                         return said.value
                     args, kwargs = _otherwise(said, names, args, kwargs)
-            return original(self, *args, **kwargs)
+            return original(*args, **kwargs)
 
         return gate
 
     waits = inspect.iscoroutinefunction(fn)
 
-    async def gate_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if live[0]:
+    async def gate_async(*args: Any, **kwargs: Any) -> Any:
+        if live:
             said = None
             try:
-                said = fn(self, *args, **kwargs)
+                said = fn(*args, **kwargs)
                 if waits:
                     said = await said
             except Exception:
@@ -341,7 +342,7 @@ def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str
                 if type(said) is Answer:
                     return said.value
                 args, kwargs = _otherwise(said, names, args, kwargs)
-        return await original(self, *args, **kwargs)
+        return await original(*args, **kwargs)
 
     return gate_async
 

@@ -30,7 +30,7 @@ For a method it may be ``async def``: the patch then is a coroutine function, as
 Shape = Callable[[Callable[..., Any], Wrapper, list[bool]], Callable[..., Any]]
 """``shape(original, wrapper, live)`` makes the function that stands in the host's place.
 
-While ``live[0]`` is false it must call straight through.
+Once the patch is undone ``live`` is empty: then it must call straight through.
 """
 
 _MISSING = object()
@@ -175,7 +175,7 @@ class PatchSet:
         """Take everything back, last first. What others patched on top stays, ours goes inert."""
         self._reports.clear()
         for done in reversed(self._installed):
-            done.live[0] = False
+            done.live.clear()
             owner, attribute = done.patch.owner, done.patch.attribute
             if vars(owner).get(attribute, _MISSING) is not done.replacement:
                 self._report(done.patch, "buried")
@@ -220,7 +220,7 @@ def _replacement(raw: Any, patch: Patch, live: list[bool]) -> Any:
 
     @functools.wraps(inner)
     def static(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(inner, None, args, kwargs) if live[0] else inner(*args, **kwargs)
+        return wrapper(inner, None, args, kwargs) if live else inner(*args, **kwargs)
 
     return staticmethod(static)
 
@@ -235,7 +235,7 @@ def _around(original: Callable[..., Any], wrapper: Wrapper, live: list[bool]) ->
 
         @functools.wraps(original)
         async def around_async(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if not live[0]:
+            if not live:
                 return await original(self, *args, **kwargs)
             return await wrapper(original.__get__(self), self, args, kwargs)
 
@@ -243,7 +243,7 @@ def _around(original: Callable[..., Any], wrapper: Wrapper, live: list[bool]) ->
 
     @functools.wraps(original)
     def around(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not live[0]:
+        if not live:
             return original(self, *args, **kwargs)
         return wrapper(original.__get__(self), self, args, kwargs)
 

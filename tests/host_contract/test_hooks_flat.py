@@ -17,7 +17,7 @@ def ours(seen: list[Any]) -> tuple[Any, Hook]:
     def build(original: Hook, live: list[bool], failed: Failed) -> Hook:
         def push(self: Any, frame: Any) -> Any:
             result = original(self, frame)
-            if live[0]:
+            if live:
                 try:
                     seen.append(("flat", frame * 2))
                 except TypeError:

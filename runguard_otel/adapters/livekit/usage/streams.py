@@ -6,6 +6,7 @@ multi-speaker) are left out: the streams inside them are the ones that cost.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,11 +31,11 @@ ENTRY: Final = "_runguard_stream"
 
 @dataclass(slots=True)
 class _Stream:
-    provider: str
-    model: str
-    key: int
+    provider: str = ""
+    model: str = ""
+    key: int = 0
     unreported: int = 0  # samples
-    due: float = 0.0  # so many are a report; known from the first frame on
+    due: float = math.inf  # so many are a report; of one that counts, known from its first frame on
     rate: int = 0
 
 
@@ -51,30 +52,29 @@ class Streams:
 
     def opened(self, stream: Any, *_: Any, **__: Any) -> None:
         """``RecognizeStream.__init__``: it exists, its plugin's own attributes do not yet."""
-        vars(stream)[ENTRY] = None  # looked at; an adapter's stays like this
+        entry = vars(stream)[ENTRY] = _Stream()  # looked at; an adapter's stays like this
         model = stt_of(stream)
         if is_stt_adapter(model):
             return
-        provider, name = model_names(model)
-        entry = vars(stream)[ENTRY] = _Stream(provider, name, id(stream))
-        self._recorder.add("runguard.stt.streams", 1, provider=provider, model=name)
+        entry.provider, entry.model = model_names(model)
+        entry.key, entry.due = id(stream), 0.0
+        self._recorder.add("runguard.stt.streams", 1, provider=entry.provider, model=entry.model)
         if self._usage is not None:
-            self._usage.stream_opened(entry.key, provider, billed_as(model))
+            self._usage.stream_opened(entry.key, entry.provider, billed_as(model))
         when_stream_ends(stream, lambda _: self._closed(entry))
 
     def heard(self, stream: Any, _: Any, frame: Any, *__: Any, **___: Any) -> None:
         """``RecognizeStream.push_frame``, where it takes more than a frame."""
         entry = self._entry(stream)
-        if entry is not None:
-            entry.unreported += frame.samples_per_channel
-            if entry.unreported >= entry.due:
-                self._due(entry, frame)
+        entry.unreported += frame.samples_per_channel
+        if entry.unreported >= entry.due:
+            self._due(entry, frame)
 
-    def _entry(self, stream: Any) -> _Stream | None:
+    def _entry(self, stream: Any) -> _Stream:
         """What is known of a stream; one that was open before us is met at its next frame."""
         if ENTRY not in vars(stream):
             self.opened(stream)
-        entry: _Stream | None = vars(stream)[ENTRY]
+        entry: _Stream = vars(stream)[ENTRY]
         return entry
 
     def pushing(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
@@ -87,16 +87,15 @@ class Streams:
 
         def push_frame(self: Any, frame: Any) -> Any:
             result = original(self, frame)
-            if live[0]:
+            if live:
                 try:
                     try:
                         entry = self.__dict__[ENTRY]
                     except KeyError:
                         entry = known(self)
-                    if entry is not None:
-                        entry.unreported += frame.samples_per_channel
-                        if entry.unreported >= entry.due:
-                            due(entry, frame)
+                    entry.unreported += frame.samples_per_channel
+                    if entry.unreported >= entry.due:
+                        due(entry, frame)
                 except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
                     failed("RecognizeStream.push_frame")
             return result
