@@ -293,7 +293,7 @@ class _Run:
             "session_started": lambda row: policy.session_started(row["session"]),
             "session_closing": lambda row: policy.session_closing(row["session"]),
             "session_closed": lambda row: _drop(policy.session_closed(row["session"])),
-            "active": lambda _: policy.active(),
+            "active": lambda _: _drop(policy.active()),
             "ending": lambda row: policy.ending(row["cause"]),
         }
         if self._policies.limits() == Policies(self._live).limits():

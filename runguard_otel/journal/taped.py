@@ -296,10 +296,11 @@ class _Job(JobPolicy):
         self._pen.write(now, "session_closed", session=self._key(session, last=True))
         return found
 
-    def active(self) -> None:
+    def active(self) -> bool:
         with self._held as now:
-            super().active()
+            broken = super().active()
         self._pen.write(now, "active")
+        return broken
 
     def ending(self, cause: str) -> None:
         with self._held as now:

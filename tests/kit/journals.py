@@ -84,6 +84,11 @@ def random_call(desk: Desk, rng: random.Random, steps: int = 60) -> None:
         room.on_leave()
         room.on_connect(desk.subject, mode, "refuse_connect")
 
+    def rejoin() -> None:
+        """Two tracks, one of them closed at once, and more while the other is still open."""
+        for counts in (True, False, True, True, True):
+            track.on_subscribe(desk.subject, mode, "reuse_stream", counts=counts)
+
     def switch() -> None:
         hears[0] = rng.random() < 0.7
 
@@ -96,18 +101,20 @@ def random_call(desk: Desk, rng: random.Random, steps: int = 60) -> None:
         *[lambda: track.on_subscribe(desk.subject, mode, "reuse_stream", counts=rng.random() < 0.8)]
         * 3,
         *[lambda: stream.connected(desk.subject)] * 4,
+        rejoin,
         stream.genuine,
         lambda: job.callers("room", rng.choice((0, 0, 1, 2))),
         job.active,
         lambda: job.session_closing("session"),
         switch,
     ]
+    watchdog = random.Random(rng.random())  # how often it looks changes nothing else
     for _ in range(steps):
         until = desk.now + rng.choice(
             (0.0, 0.05, 0.2, 1.0, 1.5, 3.0, 6.0, 12.0, 31.0, 130.0, 700.0)
         )
         while job.due <= until:  # as the watchdog's thread: a little late
-            desk.now = max(desk.now, job.due) + rng.choice((0.0, 0.003))
+            desk.now = max(desk.now, job.due) + watchdog.choice((0.0, 0.003))
             job.check()
         desk.now = max(desk.now, until)
         rng.choice(told)()

@@ -39,6 +39,8 @@ class Job:
         script: bool = False,
     ) -> None:
         self.now = 1000.0
+        self.late = 0.0
+        """Seconds by which whoever checks comes too late."""
         self.trips: list[tuple[str, float]] = []
         self.said: list[Trip] = []
         self.policy = JobPolicy(
@@ -53,8 +55,8 @@ class Job:
 
     def wait(self, seconds: float) -> None:
         until = self.now + seconds
-        while self.policy.due <= until:
-            self.now = max(self.now, self.policy.due)
+        while self.policy.due + self.late <= until:
+            self.now = max(self.now, self.policy.due + self.late)
             for trip in self.policy.check():
                 self.trips.append((trip.signature, self.now - 1000.0))
                 self.said.append(trip)
@@ -461,3 +463,78 @@ def test_each_state_trips_at_most_once_and_never_early(taken: list[tuple[str, in
     assert job.policy.open == {}
     assert job.policy.due == math.inf
     assert not job.policy.alone
+
+
+class _Eager(JobPolicy):
+    """Silence is due anew at every sign of life: slow, and plainly right."""
+
+    def active(self) -> bool:
+        broken = self._silent.tripped
+        self._live(self.clock())
+        self._silent.end()
+        self._settle()
+        return broken
+
+
+spoken = st.lists(
+    st.tuples(
+        st.sampled_from(["active", "active", "active", "here", "gone", "start", "closed", "mute"]),
+        st.sampled_from([0.0, 0.5, 7.0, 30.0, 299.0, 600.0, 601.0, 1300.0]),
+    ),
+    max_size=30,
+)
+
+
+@given(spoken, st.sampled_from([0.0, 0.4]))
+def test_a_sign_of_life_that_only_leaves_a_note_changes_no_trip(
+    taken: list[tuple[str, float]], late: float
+) -> None:
+    """Fails if silence is due too early or too late, or is asked about where it is not due."""
+    said: list[list[tuple[str, float]]] = []
+    asked: list[list[float]] = []
+    for kind in (JobPolicy, _Eager):
+        hears, questions = [True], list[float]()
+        job = Job()
+        job.late = late
+
+        def listening(
+            job: Job = job, hears: list[bool] = hears, questions: list[float] = questions
+        ) -> bool:
+            questions.append(job.now)
+            return hears[0]
+
+        job.policy = kind(
+            Limits(), Subject(), Mode.OBSERVE, listening=listening, clock=lambda job=job: job.now
+        )
+        job.policy.job_started()
+        for what, seconds in taken:
+            if what == "active":
+                job.policy.active()
+            elif what in ("here", "gone"):
+                job.policy.callers(ROOM, int(what == "here"))
+            elif what == "start":
+                job.policy.session_started(SESSION)
+            elif what == "closed":
+                job.policy.session_closed(SESSION)
+            else:
+                hears[0] = not hears[0]
+            job.wait(seconds)
+        said.append(job.trips)
+        asked.append(questions)
+    assert said[0] == said[1]
+    assert asked[0] == asked[1]
+
+
+def test_a_sign_of_life_says_whether_a_silence_is_over(job: Job) -> None:
+    job.policy.callers(ROOM, 1)
+    job.policy.session_started(SESSION)
+    job.wait(10)
+    due = job.policy.due
+    assert not job.policy.active()
+    assert job.policy.due == due, "nothing is computed anew"
+    job.wait(601)
+    assert job.trips == [(SILENT_CALLER, 610)]
+    assert job.policy.open == {SILENT_CALLER: 1}
+    assert job.policy.active()
+    assert job.policy.open == {}
+    assert not job.policy.active()

@@ -180,10 +180,20 @@ class JobPolicy:
             return None
         return now - found.age.since, found.idle
 
-    def active(self) -> None:
-        """A sign of life: genuine speech, a text, a key, a reply that the application asked for."""
+    def active(self) -> bool:
+        """A sign of life: genuine speech, a text, a key, a reply that the application asked for.
+
+        Every turn has one, so it only sets down when it was: that silence is due later is found out
+        by :meth:`check`, when it would have been due without.
+
+        Returns:
+            Whether anything follows: a silence that had tripped is over.
+        """
+        broken = self._silent.tripped
         self._live(self.clock())
-        self._settle()
+        if broken:
+            self._settle()
+        return broken
 
     def ending(self, cause: str) -> None:
         """The job was asked to end.
@@ -203,7 +213,10 @@ class JobPolicy:
 
     @property
     def due(self) -> float:
-        """When :meth:`check` has to be called next if nothing happens before (monotonic)."""
+        """When :meth:`check` has to be called next if nothing happens before (monotonic).
+
+        It may be too early where somebody was :meth:`active` since; then nothing trips.
+        """
         return min((one.due for _, one in self._all()), default=math.inf)
 
     @property
@@ -233,15 +246,27 @@ class JobPolicy:
         for signature, one in self._all():
             if one.due > now or one.since is None:
                 continue
-            if signature == SILENT_CALLER and not self._listening():
-                self._live(now)
-                self._settle()
+            if signature == SILENT_CALLER and not self._still_silent(one.since, now):
                 continue
             one.trip()
             found.append(self._trip(signature, one, now))
         return found
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _still_silent(self, since: float, now: float) -> bool:
+        """Whether nothing happened since silence began, and somebody could have been heard."""
+        if self._active > since:
+            self._silent.end()
+            self._settle()  # it begins anew, with the last sign of life
+        if self._silent.due > now:
+            return False
+        if self._listening():
+            return True
+        self._live(now)
+        self._silent.end()
+        self._settle()
+        return False
 
     def _all(self) -> list[tuple[str, Overdue]]:
         found = [
@@ -260,7 +285,8 @@ class JobPolicy:
     def _live(self, now: float) -> None:
         self._measure(now)
         self._active = now
-        self._silent.end()
+        if self._silent.tripped:
+            self._silent.end()
 
     def _settle(self) -> None:
         """Begin and end the states that follow from what is known."""

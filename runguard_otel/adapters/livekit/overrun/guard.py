@@ -49,7 +49,7 @@ class OverrunGuard:
         ctx = host.current_job()
         if ctx is not None and host.is_fake_job(ctx):
             return None
-        watch = self._jobs.get(host.session_key())
+        watch = self._jobs.get(host.id_in(ctx))
         if ctx is not None:
             watch.belongs_to(ctx)
         return watch
@@ -74,7 +74,7 @@ class OverrunGuard:
             self._rooms.pop(room, None)
             watch.left(room)
         elif event == "sip_dtmf_received":
-            watch.tell(lambda policy: policy.active())
+            watch.active()
         elif event in _WHO:
             if event == "participant_disconnected" and args and not callers(room):
                 watch.lost = left_unwillingly(args[0])
@@ -136,9 +136,9 @@ class OverrunGuard:
         """``AgentSession.say`` and ``generate_reply``: also what a typed text ends in."""
         watch = self._sessions.get(session)
         if watch is not None:
-            watch.tell(lambda policy: policy.active())
+            watch.active()
 
     def _genuine(self) -> None:
         watch = self.current()
         if watch is not None:
-            watch.tell(lambda policy: policy.active())
+            watch.active()

@@ -112,7 +112,7 @@ class StreamWatch:
             return
         entry.policy.genuine()
         if not (entry.session and self._judged):  # else the misfire guard says what is genuine
-            entry.watch.tell(lambda policy: policy.active())
+            entry.watch.active()
 
     def _attempt(self, entry: _Entry) -> None:
         with shield(self._services.recorder, "RecognizeStream._run"):

@@ -145,6 +145,18 @@ class JobWatch:
         """Tell the policy one fact, and telemetry what follows from it."""
         with self._lock:
             result = fact(self.policy)
+        self._follow()
+        return result
+
+    def active(self) -> None:
+        """Tell it of a sign of life: every turn has one, and nearly always nothing follows."""
+        with self._lock:
+            follows = self.policy.active()
+        if follows:
+            self._follow()
+
+    def _follow(self) -> None:
+        with self._lock:
             alone, opened, due = self.policy.alone, self.policy.open, self.policy.due
             alone_changed = alone is not self._counted_alone
             self._counted_alone = alone
@@ -156,7 +168,6 @@ class JobWatch:
             for _ in range(number):
                 self._context.copy().run(self._recorder.guard_closed, GUARD, signature, self._mode)
         self._watchdog.watch(self, due)
-        return result
 
     def left(self, room: Any) -> None:
         """A connection is over."""
