@@ -229,11 +229,16 @@ def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decima
         ValueError: If a quantity is negative or not a number.
         KeyError: If a meter does not exist.
     """
-    by_group: dict[str, dict[str, Decimal]] = {}
+    sums: dict[str, Decimal] = {}
     for meter, quantity in quantities.items():
         if quantity:
-            _add(by_group.setdefault(group_of(meter), {}), meter, exact(quantity))
-    return next((by_group[group] for group in GROUPS if group in by_group), {})
+            group = _GROUP[meter]
+            sums[group] = _EXACT.add(sums.get(group, _ZERO), exact(quantity))
+    for group in GROUPS:
+        if group in sums:
+            unit, size = _UNIT[group]
+            return {unit: _EXACT.divide(sums[group], size)}
+    return {}
 
 
 def _add(into: dict[str, Decimal], meter: str, quantity: Decimal) -> None:

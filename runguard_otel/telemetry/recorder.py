@@ -15,6 +15,8 @@ from runguard_otel.telemetry.spans import Spans
 
 __all__ = ["Recorder"]
 
+_OF_AN_AGENT = frozenset(name for name, metric in METRICS.items() if "agent" in metric.attributes)
+
 
 class Recorder:
     """Implements ``core.ports.Recorder``. No method raises, blocks or does I/O in the caller.
@@ -101,11 +103,13 @@ class Recorder:
     def add(self, metric: str, amount: float = 1, /, **attributes: str) -> None:
         """Add to a counter or up-down counter of the catalogue."""
         try:
+            if metric in _OF_AN_AGENT and "agent" not in attributes:
+                attributes["agent"] = self._agent_name()
             series = self._given.get((metric, *attributes.items()))
             if series is not None:
                 series.put(amount, None)
             else:
-                self._count(metric, amount, self._with_agent(metric, attributes), None)
+                self._count(metric, amount, attributes, None)
         except Exception:  # noqa: BLE001 - as `quiet`, without a call more: it is the hottest here
             self.failures.log("Recorder.add")
             self.count_failure("Recorder.add")
@@ -127,11 +131,6 @@ class Recorder:
             self._count("runguard.internal_errors", 1, {"where": where}, None)
         except Exception:  # noqa: BLE001 - the sink is what is broken; it has been logged
             return
-
-    def _with_agent(self, metric: str, attributes: dict[str, str]) -> dict[str, str]:
-        if "agent" in METRICS[metric].attributes and "agent" not in attributes:
-            attributes["agent"] = self._agent_name()
-        return attributes
 
     def _count(
         self, metric: str, amount: float, attributes: dict[str, str], context: object | None

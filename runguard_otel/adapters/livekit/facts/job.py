@@ -7,10 +7,12 @@ releases, and telemetry without a parent is better than no telemetry.
 from __future__ import annotations
 
 import importlib
+import inspect
 import multiprocessing
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -49,8 +51,8 @@ __all__ = [
 ]
 
 
-_job: Any = None
-"""LiveKit's module of that name, from the first question on: an import costs even when repeated."""
+_ask: Callable[[], Any | None] | None = None
+"""How this release is asked for the running job: found out once, for it is asked all the time."""
 
 
 def current_job() -> Any | None:
@@ -58,20 +60,27 @@ def current_job() -> Any | None:
 
     Where nobody has imported ``livekit.agents`` no job runs. Read in 0.12 to 1.8.
     """
-    global _job
-    if _job is None:
-        _job = sys.modules.get("livekit.agents.job")
-        if _job is None:
-            return None
+    global _ask
+    if _ask is None:
+        _ask = _asking(sys.modules.get("livekit.agents.job"))
+    return None if _ask is None else _ask()
+
+
+def _asking(module: Any) -> Callable[[], Any | None] | None:
+    if module is None:
+        return None
     # 0.12 has another name for it
-    ask: Any = getattr(_job, "get_job_context", None) or _job.get_current_job_context
-    try:
-        return ask(required=False)
-    except TypeError:  # before 1.4 there is no `required`
+    found: Any = getattr(module, "get_job_context", None) or module.get_current_job_context
+    if "required" in inspect.signature(found).parameters:
+        return partial(found, required=False)
+
+    def ask() -> Any | None:  # before 1.4 there is no `required`
         try:
-            return ask()
+            return found()
         except RuntimeError:
             return None
+
+    return ask
 
 
 def agent_name() -> str:

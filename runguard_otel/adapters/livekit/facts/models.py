@@ -87,12 +87,15 @@ def recogniser_of(model: Any) -> Recogniser:
         served = _served(model)
         several = not _WRAPS.isdisjoint(getattr(served, "__dict__", ()))
     provider, name = model_names(served)
-    makers = inner_models(served) if several else (served,)
-    measures = all(
-        recognisers.judged(model_names(maker)[0], _plugin(type(maker).__module__))
-        for maker in makers
-    )
+    if several:
+        measures = all(_judged(maker, model_names(maker)[0]) for maker in inner_models(served))
+    else:
+        measures = _judged(served, provider)
     return Recogniser(provider, name, measures)
+
+
+def _judged(maker: Any, provider: str) -> bool:
+    return recognisers.judged(provider, _plugin(type(maker).__module__))
 
 
 def flush_ends(model: Any) -> bool:

@@ -117,7 +117,7 @@ def judged(*names: str) -> bool:
     Args:
         *names: As in :func:`rows_of`.
     """
-    return not _UNUSABLE & {name.lower() for name in names}
+    return _UNUSABLE.isdisjoint(map(str.lower, names))
 
 
 def flush_ends(*names: str) -> bool:
@@ -128,7 +128,7 @@ def flush_ends(*names: str) -> bool:
     Args:
         *names: As in :func:`rows_of`.
     """
-    return bool(_ENDED_BY_FLUSH & {name.lower() for name in names})
+    return not _ENDED_BY_FLUSH.isdisjoint(map(str.lower, names))
 
 
 def updates_reach(name: str) -> bool:

@@ -147,9 +147,12 @@ class SpeechSessions:
 
     def agent_state(self, session: Any, _: None, state: str, *__: Any, **___: Any) -> None:
         """``AgentSession._update_agent_state``."""
+        known, speaks = self._states.get(session), state == "speaking"
+        if known is not None and known.echo.speaking is speaks:
+            return  # it thinks, it listens: most of its states are silent
         speech = self.seen(session)
         if speech is not None:
-            speech.agent_speaks(state == "speaking")
+            speech.agent_speaks(speaks)
 
     def agent_says(self, stream: Any, token: str, *_: Any, **__: Any) -> None:
         """``SynthesizeStream.push_text``."""

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from runguard_otel.adapters.livekit.facts.models import billed_as, served_by
 from runguard_otel.core.ports import Usage
 
 __all__ = ["usage_of"]
-
-_COMPONENT = {
-    "llm_metrics": "llm",
-    "decision_metrics": "llm",
-    "realtime_model_metrics": "llm",
-    "stt_metrics": "stt",
-    "tts_metrics": "tts",
-    "interruption_metrics": "agent",
-    "eot_inference_metrics": "agent",
-}
 
 
 def usage_of(metrics: Any, owner: Any) -> Usage | None:
@@ -28,20 +19,11 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
         owner: The ``AgentActivity`` that got it, or anything else with the model as its ``stt``,
             ``llm`` or ``tts``; asked for names where the metrics have none (before 1.2).
     """
-    kind = str(getattr(metrics, "type", ""))
-    component = _COMPONENT.get(kind)
-    if component is None:
+    billed = _BILLED.get(str(getattr(metrics, "type", "")))
+    if billed is None:
         return None
-    if kind == "realtime_model_metrics":
-        quantities = _realtime(metrics)
-    elif component == "llm":
-        quantities = _llm(metrics)
-    elif component == "stt":
-        quantities = _stt(metrics)
-    elif component == "tts":
-        quantities = _tts(metrics)
-    else:
-        quantities = {"requests": _get(metrics, "num_requests")}
+    component, amounts = billed
+    quantities = amounts(metrics)
     if not any(quantities.values()):
         return None
     asked = getattr(owner, component, None)
@@ -78,10 +60,14 @@ def _get(metrics: Any, name: str) -> float:
 
 
 def _llm(metrics: Any) -> dict[str, float]:
-    names = ("prompt_tokens", "completion_tokens")
-    if getattr(metrics, "type", "") == "decision_metrics":
-        names = ("input_tokens", "output_tokens")
-    prompt, output = (_get(metrics, name) for name in names)
+    return _text(metrics, _get(metrics, "prompt_tokens"), _get(metrics, "completion_tokens"))
+
+
+def _decision(metrics: Any) -> dict[str, float]:
+    return _text(metrics, _get(metrics, "input_tokens"), _get(metrics, "output_tokens"))
+
+
+def _text(metrics: Any, prompt: float, output: float) -> dict[str, float]:
     cached, written = _get(metrics, "prompt_cached_tokens"), _get(metrics, "cache_creation_tokens")
     beside = _get(metrics, "total_tokens") - prompt - output
     if beside > 0 and beside == cached + written:
@@ -139,3 +125,19 @@ def _realtime(metrics: Any) -> dict[str, float]:
     parts = _get(metrics, "input_tokens") + _get(metrics, "output_tokens")
     quantities["unsplit_tokens"] = max(_get(metrics, "total_tokens") - parts, 0) if parts else 0
     return quantities
+
+
+def _requests(metrics: Any) -> dict[str, float]:
+    return {"requests": _get(metrics, "num_requests")}
+
+
+_BILLED: dict[str, tuple[str, Callable[[Any], dict[str, float]]]] = {
+    "llm_metrics": ("llm", _llm),
+    "decision_metrics": ("llm", _decision),
+    "realtime_model_metrics": ("llm", _realtime),
+    "stt_metrics": ("stt", _stt),
+    "tts_metrics": ("tts", _tts),
+    "interruption_metrics": ("agent", _requests),
+    "eot_inference_metrics": ("agent", _requests),
+}
+"""By the ``type`` of a metrics object: whose bill it is on, and what finds the amounts in it."""
