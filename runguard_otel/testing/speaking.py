@@ -18,19 +18,20 @@ class _LLMStream(llm.LLMStream):
     def __init__(self, model: ScriptedLLM, text: str, prompt_tokens: int, **kwargs: Any) -> None:
         super().__init__(model, **kwargs)
         self._text, self._prompt_tokens = text, prompt_tokens
+        self._id = f"scripted-{len(model.calls)}"  # its own, as a provider gives it
 
     async def _run(self) -> None:
         words = self._text.split(" ")
         for n, word in enumerate(words):
             piece = word if n == 0 else f" {word}"
             delta = llm.ChoiceDelta(role="assistant", content=piece)
-            self._event_ch.send_nowait(llm.ChatChunk(id="scripted", delta=delta))
+            self._event_ch.send_nowait(llm.ChatChunk(id=self._id, delta=delta))
         usage = llm.CompletionUsage(
             completion_tokens=len(words),
             prompt_tokens=self._prompt_tokens,
             total_tokens=len(words) + self._prompt_tokens,
         )
-        self._event_ch.send_nowait(llm.ChatChunk(id="scripted", usage=usage))
+        self._event_ch.send_nowait(llm.ChatChunk(id=self._id, usage=usage))
 
 
 class ScriptedLLM(Named, llm.LLM[Any]):
