@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: docs test-combinations up-local release-check up down help env servers test test-plugins test-matrix check-matrix check unit demo bench check-bytecodes soak format generate lock clean
+.PHONY: docs test-combinations up-local release-check up down help env servers test test-plugins test-matrix check-matrix check unit demo bench bench-peers check-bytecodes soak format generate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ demo: env ## every storm on real parts, guards off and on; writes demo-report.ht
 bench: env ## measure what is claimed; prints goal, measured, ratio and writes bench-results.json
 	$(BIN)/python -m bench
 
+bench-peers: env ## what other packages add to a turn, and what we do: bytecodes and CPU; installs them in .cache
+	$(BIN)/python -m bench peers
+
 check-bytecodes: env ## our own bytecodes of a turn must be below the committed ceiling
 	$(BIN)/python -m bench.bytecodes
 
@@ -100,9 +103,9 @@ format: env ## format the code
 	$(BIN)/ruff format .
 
 lock: $(BIN)/uv ## resolve requirements/*.in and those in its folders (may change versions)
-	for wanted in requirements/bootstrap requirements/dev $(basename $(wildcard requirements/matrix/agents-*.in requirements/plugins/*.in requirements/combinations/*.in)); do \
+	for wanted in requirements/bootstrap requirements/dev $(basename $(wildcard requirements/matrix/agents-*.in requirements/plugins/*.in requirements/combinations/*.in requirements/peers/*.in)); do \
 	  case $$wanted in requirements/*/*) hashes= ;; *) hashes=--generate-hashes ;; esac; \
-	  case $$wanted in requirements/combinations/*) python=3.11 ;; *) python=3.10 ;; esac; \
+	  case $$wanted in requirements/combinations/*|requirements/peers/*) python=3.11 ;; *) python=3.10 ;; esac; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version $$python $$hashes \
 	    --no-header --no-annotate --no-emit-index-url -o $$wanted.txt $$wanted.in || exit 1; \
 	done

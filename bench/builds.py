@@ -8,9 +8,9 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,18 @@ class Build:
         name: For the table.
         folder: Where ``runguard_otel`` is.
         python: The interpreter, with what it needs installed.
+        variables: What its processes have in their environment besides ours.
     """
 
     name: str
     folder: Path
     python: str = sys.executable
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """For its processes: this build's package, and the probes of the working tree."""
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("RUNGUARD_", "OTEL_"))}
-        return {**clean, "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}"}
+        return {**clean, "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}", **self.variables}
 
 
 def now() -> Build:

@@ -1,7 +1,8 @@
 """Turns of a real ``AgentSession``, with whatever a side puts into the process.
 
 Commands: ``block`` (CPU of some turns), ``bytecodes`` (executed ones), ``frames`` (CPU of pushed
-audio). Each says whether it is instrumented; ``hub`` is where a job's counts go.
+audio). Each says whether it is instrumented; ``hub`` is where a job's counts go. ``seen`` says what
+the side noticed of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from livekit.agents import Agent, AgentSession, ConversationItemAddedEvent
 
 from bench.opcodes import Opcodes
 from bench.probes.answering import answer
-from bench.probes.sides import SIDES, Side
+from bench.probes.sides import SIDES, WARM_UP, Side
 
 try:
     from runguard_otel.testing import models
@@ -28,6 +29,10 @@ except ImportError:  # the builds before they were published
     models = importlib.import_module("runguard_otel.demo.stage.models")
 
 FRAMES_A_SECOND = 50
+_NOISY = (
+    *("livekit", "livekit.agents", "opentelemetry", "runguard_otel"),
+    *("floe_guard", "livekit_evals", "voicegateway"),
+)
 _SCRIPTED = ("runguard_otel/testing/", "runguard_otel/demo/")  # the providers' parts
 
 
@@ -45,6 +50,7 @@ class Text:
         agent = Agent(instructions="bench")
         side.attach(self._session, agent)
         await self._session.start(agent)
+        await side.started(self._session)
 
     async def turn(self, number: int) -> None:
         await self._session.run(user_input=f"question {number}")
@@ -73,6 +79,7 @@ class Audio:
         agent = Agent(instructions="bench")
         side.attach(self._session, agent)
         await self._session.start(agent)
+        await side.started(self._session)
         self._microphone.push_silence()
         while not self._stt.streams:
             await asyncio.sleep(0.001)
@@ -160,6 +167,10 @@ class Probe:
 
         return {"us": await self._inside("text", on, hub, work)}
 
+    def seen(self) -> float:
+        """Requests to the model in the last session with it, by the side's own account."""
+        return self._side.seen()
+
     async def _inside(
         self, kind: str, on: bool, hub: str, work: Callable[[Text | Audio], Awaitable[float]]
     ) -> float:
@@ -169,16 +180,16 @@ class Probe:
         try:
             conversation = KINDS[kind]()
             await conversation.start(self._side if on else SIDES["nothing"]())
-            for number in range(3):  # whatever is made once per session is not a turn's
+            for number in range(WARM_UP):
                 await conversation.turn(-1 - number)
             return await work(conversation)
         finally:
             await conversation.end()
             if on:
-                self._side.end()
+                await self._side.end()
 
 
 if __name__ == "__main__":
-    for noisy in ("livekit", "livekit.agents", "opentelemetry", "runguard_otel"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     answer(Probe(SIDES[sys.argv[1]]()))

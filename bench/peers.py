@@ -1,0 +1,178 @@
+"""What other packages add to a turn of a real ``AgentSession``, and what we do.
+
+They are of the versions in ``requirements/peers``, in an environment of their own, each set up as
+its README says and each in a process of its own, where turns with it and turns without it
+alternate. Their accounts are read afterwards: a package that missed a turn did not do its work, and
+nothing is compared with it. None reaches a network: where a service is asked for, it is a port on
+loopback that nobody listens to.
+
+What is counted favours the others. Bytecodes are those of the event loop's thread, so what a
+thread of theirs executes (SQLite, exports) is in the CPU only; nothing is sent at the end of a
+call; no log is written, which some of them do at the level INFO; and voicegateway knows no price of
+the scripted model, while ours has one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bench.builds import ROOT, Build, Probe, probe
+from bench.harness import Figure, Result, figure, interleaved
+from bench.probes.sides import WARM_UP
+from bench.turn import TURNS
+from tools.matrix_environments import prepared
+
+LOCK = ROOT / "requirements" / "peers" / "peers.txt"
+NOBODY = "http://127.0.0.1:9"
+"""An address that refuses."""
+CONTROL = "nothing"
+OURS = ("runguard, script", "runguard, job")
+PACKAGES = ("floe-guard", "livekit-evals", "voicegateway")
+TRACED = 5
+"""Turns whose bytecodes are counted at a time."""
+ROUNDS_OF_BYTECODES = 3
+"""They are all but the same each time; how frames of audio fall together is not."""
+
+
+class DidNothing(Exception):
+    """A package did not notice the turns that it was to be measured with."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A side in a process of its own.
+
+    Args:
+        name: For the table.
+        session: The process.
+        worker: Whose hub it counts for, if it is a job.
+    """
+
+    name: str
+    session: Probe
+    worker: Probe | None = None
+
+    def bytecodes(self, kind: str, on: bool) -> dict[str, float]:
+        """Those of a turn, whoever executes them."""
+        return {"added": self._ask("bytecodes", "all", kind, TRACED, on)}
+
+    def cpu(self, kind: str, on: bool) -> dict[str, float]:
+        """Milliseconds of a turn, a worker's included."""
+        before = self.worker.ask("cpu") if self.worker else 0.0
+        turns = TURNS[kind]
+        job = self._ask("block", "ms", kind, turns, on)
+        spent = self.worker.ask("cpu") - before if self.worker else 0.0
+        return {"added": job + spent / turns}
+
+    def _ask(self, what: str, key: str, kind: str, turns: int, on: bool) -> float:
+        hub = self.worker.ask("address") if self.worker and on else ""
+        found: float = self.session.ask(what, kind=kind, turns=turns, on=on, hub=hub)[key]
+        if on and self.name != CONTROL:
+            must_have_seen(self.name, self.session.ask("seen"), WARM_UP + turns)
+        return found
+
+
+def must_have_seen(name: str, seen: float, turns: int) -> None:
+    """Refuse to measure what does not work.
+
+    Args:
+        name: Of the package.
+        seen: Requests to the model that it counted.
+        turns: How many turns there were; each makes a request, or two.
+
+    Raises:
+        DidNothing: If it missed some.
+    """
+    if seen < turns:
+        raise DidNothing(f"{name} counted {seen:g} requests in {turns} turns")
+
+
+def run(soak: bool) -> list[Result]:
+    return compare(rounds=24 if soak else 10)
+
+
+def compare(rounds: int) -> list[Result]:
+    """Every row; ``rounds`` is how often CPU is measured."""
+    with ExitStack() as stack:
+        here = stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-"))
+        contestants = list(_contestants(stack, Path(here)))
+        results: list[Result] = []
+        for kind in TURNS:
+            found = _added(contestants, kind, Contestant.bytecodes, ROUNDS_OF_BYTECODES)
+            results += rows(f"{kind} turn: bytecodes added", "", found)
+        for kind in TURNS:
+            for contestant in contestants:
+                contestant.cpu(kind, True)  # what is made once is not a turn's
+            found = _added(contestants, kind, Contestant.cpu, rounds)
+            results += rows(f"{kind} turn: CPU added", "ms", found)
+        return results
+
+
+def _contestants(stack: ExitStack, folder: Path) -> Iterator[Contestant]:
+    variables = {
+        "BENCH_FOLDER": str(folder),
+        "HOME": str(folder),
+        "VOICEGW_DB_PATH": str(folder / "voicegateway.db"),
+        "SUPERBRYN_API_KEY": "none",  # of livekit-evals, which does nothing without one
+        "SUPERBRYN_BASE_URL": NOBODY,
+    }
+    pins = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
+    python = prepared(LOCK, ROOT / ".cache" / "bench" / f"peers-{pins}")
+    build = Build("peers", ROOT, str(python), variables)
+
+    def session(side: str) -> Probe:
+        return stack.enter_context(probe(build, "turn", side))
+
+    yield Contestant(CONTROL, session("nothing"))
+    yield Contestant(f"LiveKit {pinned('livekit-agents')}'s own spans", session("spans"))
+    for package in PACKAGES:
+        yield Contestant(f"{package} {pinned(package)}", session(package))
+    script, job = OURS
+    yield Contestant(script, session("priced"))
+    yield Contestant(job, session("priced"), stack.enter_context(probe(build, "worker")))
+
+
+def pinned(package: str) -> str:
+    """The version of a package in the environment."""
+    for line in LOCK.read_text("utf-8").splitlines():
+        name, _, version = line.partition("==")
+        if name == package:
+            return version
+    raise LookupError(f"{LOCK.name} has no {package}")
+
+
+def _added(
+    contestants: list[Contestant],
+    kind: str,
+    measure: Callable[[Contestant, str, bool], dict[str, float]],
+    rounds: int,
+) -> dict[str, Figure]:
+    """By how much each is above its own process without it."""
+    work = {
+        (c.name, on): partial(measure, c, kind, on) for c in contestants for on in (False, True)
+    }
+    found = interleaved({f"{name} {on}": block for (name, on), block in work.items()}, rounds)
+
+    def added(name: str) -> Figure:
+        pairs = zip(found[f"{name} True"], found[f"{name} False"], strict=True)
+        return figure([on["added"] - off["added"] for on, off in pairs])
+
+    return {c.name: added(c.name) for c in contestants}
+
+
+def rows(what: str, unit: str, found: Mapping[str, Figure]) -> Iterator[Result]:
+    """What each adds, and ours against the least of the others."""
+    for name, one in found.items():
+        label = "A/A control" if name == CONTROL else name
+        yield Result(f"{what}: {label}", one.value, 0, unit, note=one.text(unit))
+    peers = [name for name in found if name not in (CONTROL, *OURS)]
+    least = min(peers, key=lambda name: found[name].value)
+    for name in OURS:
+        ratio = found[name].value / found[least].value
+        yield Result(f"{what}: {name} against the least", ratio, 1, "x", note=f"that of {least}")
