@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+<<<<<<< HEAD
 import sys
+=======
+import signal
+>>>>>>> 061ce96 (bench jobs: what a real job process pays, in CPU, memory and time its loop is held)
 from pathlib import Path
 
 from bench.harness import Result, quiet_host, report
@@ -14,6 +18,7 @@ QUICK = (
     "core",
     "hooks",
     "turn",
+    "jobs",
     "collector",
     "hub",
     "claims",
@@ -34,6 +39,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench-results.json"))
     args = parser.parse_args()
     quiet_host()
+    # else what a measurement has started would outlive it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results: list[Result] = []
     failed = False
     for name in args.names or (QUICK + (LONG if args.soak else ())):

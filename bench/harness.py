@@ -10,7 +10,7 @@ import platform
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,18 +114,22 @@ def figure(samples: Sequence[float]) -> Figure:
 def interleaved(
     work: Mapping[str, Callable[[], dict[str, float]]], rounds: int, seed: int = 1
 ) -> dict[str, list[dict[str, float]]]:
-    """Run every kind of block once per round, in an order that is drawn anew for each.
+    """Run every kind of block once per round, see :func:`shuffled`."""
+    found = {name: list[dict[str, float]]() for name in work}
+    for name in shuffled(work, rounds, seed):
+        found[name].append(work[name]())
+    return found
+
+
+def shuffled(names: Iterable[str], rounds: int, seed: int = 1) -> Iterator[str]:
+    """Every name once per round, in an order that is drawn anew for each.
 
     Neither a drift of the machine nor what one block leaves behind for the next then falls on
     always the same kind.
     """
-    rng, found = random.Random(seed), {name: list[dict[str, float]]() for name in work}
+    rng, kinds = random.Random(seed), list(names)
     for _ in range(rounds):
-        names = list(work)
-        rng.shuffle(names)
-        for name in names:
-            found[name].append(work[name]())
-    return found
+        yield from rng.sample(kinds, len(kinds))
 
 
 def report(results: Sequence[Result], path: Path) -> None:
