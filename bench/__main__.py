@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-<<<<<<< HEAD
-import sys
-=======
 import signal
->>>>>>> 061ce96 (bench jobs: what a real job process pays, in CPU, memory and time its loop is held)
+import sys
 from pathlib import Path
 
 from bench.harness import Result, quiet_host, report

@@ -3,38 +3,64 @@
 Bytecodes are the same at every run, so CI compares them with a ceiling (``bench.bytecodes``). CPU
 is the difference between blocks with and without us in one process, beside the difference between
 two blocks that are both without: where that control is not far smaller, nothing is resolved.
+
+A plain turn makes no span of ours. So where spans are on, each turn comes with an event; they go to
+a collector in another process, a hundred times as often as by default, and must arrive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from bench.builds import Build, Probe, before, now, probe
 from bench.bytecodes import GOALS, own
 from bench.harness import Figure, Result, figure, interleaved
 
 TURNS = {"text": 60, "audio": 15}
+T = TypeVar("T")
 
 
 def run(soak: bool) -> list[Result]:
     rounds = 24 if soak else 10
     with ExitStack() as stack:
-        sides = [_Side(stack, build) for build in (now(), before()) if build is not None]
+        builds = [build for build in (now(), before()) if build is not None]
+        sides = [_Side(stack, build) for build in builds]
+        collector = stack.enter_context(probe(now(), "collecting"))
+        exporting = [_Side(stack, build, collector) for build in builds]
         return [
-            *_bytecodes(sides),
+            *_bytecodes(TURNS, sides),
             *(r for kind in TURNS for r in _cpu(kind, sides, rounds)),
             *_frames(sides, rounds),
+            *_bytecodes(["text"], exporting),
+            *_cpu("text", exporting, rounds),
         ]
 
 
 class _Side:
-    """One build: a process with sessions, and a worker that it counts for."""
+    """One build: a process with sessions, and a worker that it counts for.
 
-    def __init__(self, stack: ExitStack, build: Build) -> None:
-        self.build = build
-        self.session: Probe = stack.enter_context(probe(build, "turn", "runguard"))
+    Args:
+        stack: Ends both.
+        build: The build.
+        collector: Where its spans go, if it makes any: it has an event in each turn then.
+    """
+
+    def __init__(self, stack: ExitStack, build: Build, collector: Probe | None = None) -> None:
+        self.build, self._collector = build, collector
+        self.kind, what = "", "runguard"
+        if collector is not None:
+            self.kind, what = " with an event, spans on", "eventful"
+            given = {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.ask("address"),
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                "OTEL_BSP_SCHEDULE_DELAY": "50",
+            }
+            build = replace(build, variables=given)
+        self.session: Probe = stack.enter_context(probe(build, "turn", what))
         self.worker: Probe = stack.enter_context(probe(build, "worker"))
         self.hub = self.worker.ask("address")
 
@@ -42,18 +68,33 @@ class _Side:
         """Milliseconds of CPU of a turn, here and in the worker."""
         start = self.worker.ask("cpu")
         hub = self.hub if on else ""
-        done = self.session.ask("block", kind=kind, turns=TURNS[kind], on=on, hub=hub)
+        block = partial(self.session.ask, "block", kind=kind, turns=TURNS[kind], on=on, hub=hub)
+        done = self._arriving(block) if on else block()
         spent = self.worker.ask("cpu") - start
         return {"job": done["ms"], "worker": spent / TURNS[kind]}
 
+    def bytecodes(self, kind: str) -> float:
+        """Executed in our own functions in a turn."""
+        return self._arriving(partial(own, self.session, kind, self.hub))
 
-def _bytecodes(sides: list[_Side]) -> Iterator[Result]:
-    for kind in TURNS:
-        found = [own(side.session, kind, side.hub) for side in sides]
+    def _arriving(self, work: Callable[[], T]) -> T:
+        """Do something that must make spans, where there is a collector."""
+        seen = self._collector.ask("spans") if self._collector is not None else 0
+        found = work()
+        if self._collector is not None and self._collector.ask("spans") == seen:
+            raise RuntimeError(f"no span arrived from {self.build.name}: nothing was measured")
+        return found
+
+
+def _bytecodes(kinds: Iterable[str], sides: list[_Side]) -> Iterator[Result]:
+    for kind in kinds:
+        found = [side.bytecodes(kind) for side in sides]
         note = "executed in our own functions, in a job"
         if len(found) > 1:
             note += f"; {found[0] / found[1]:.2f} of before ({found[1]:,.0f})"
-        yield Result(f"{kind} turn: own bytecodes", found[0], GOALS[kind], "", note=note)
+        yield Result(
+            f"{kind} turn{sides[0].kind}: own bytecodes", found[0], GOALS[kind], "", note=note
+        )
 
 
 def _cpu(kind: str, sides: list[_Side], rounds: int) -> Iterator[Result]:
@@ -84,10 +125,10 @@ def _cpu(kind: str, sides: list[_Side], rounds: int) -> Iterator[Result]:
         old = added(f"on {name}", f"off {name}", "job", "worker")
         note += f"; {name}: {old.text('ms')}"
     share = both.value / host * 100
-    yield Result(f"{kind} turn: CPU added, job and worker", share, 3, "%", note=note)
+    yield Result(f"{kind} turn{ours.kind}: CPU added, job and worker", share, 3, "%", note=note)
     control_note = "off against off, the same turns: what this bench cannot tell from nothing"
     yield Result(
-        f"{kind} turn: A/A control", control.value / host * 100, 0, "%",
+        f"{kind} turn{ours.kind}: A/A control", control.value / host * 100, 0, "%",
         note=f"{control.text('ms')}; {control_note}",
     )  # fmt: skip
 

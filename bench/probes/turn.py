@@ -46,6 +46,7 @@ class Text:
     """A session without audio; a turn is one typed question."""
 
     async def start(self, side: Side) -> None:
+        self._side = side
         self._session: AgentSession[Any] = AgentSession(llm=models.ScriptedLLM())
         agent = Agent(instructions="bench")
         side.attach(self._session, agent)
@@ -53,6 +54,7 @@ class Text:
         await side.started(self._session)
 
     async def turn(self, number: int) -> None:
+        self._side.turn()
         await self._session.run(user_input=f"question {number}")
 
     async def end(self) -> None:
@@ -63,6 +65,7 @@ class Audio:
     """A session that hears; a turn is a second of audio with a final in it, and the answer."""
 
     async def start(self, side: Side) -> None:
+        self._side = side
         self._stt, self._vad = models.ScriptedSTT(), models.ScriptedVAD()
         self._llm = models.ScriptedLLM()
         self._microphone = models.ScriptedAudioInput()
@@ -88,6 +91,7 @@ class Audio:
         self._answers += getattr(event.item, "role", "") == "assistant"
 
     async def turn(self, number: int) -> None:
+        self._side.turn()
         answered = self._answers + 1
         self._microphone.push_silence(1.0)
         self._vad.start_of_speech()
