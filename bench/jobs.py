@@ -144,7 +144,7 @@ class _Workers:
                 TMPDIR=str(self._folder),
             )
             started += 1
-        await self._server.wait_workers(started)
+        await self._server.wait_workers(started, timeout=300)  # a busy machine is no finding
         names = {
             m.body.agent_name: m.worker_id for m in self._server.messages if m.kind == "register"
         }
