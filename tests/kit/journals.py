@@ -100,7 +100,7 @@ def random_call(desk: Desk, rng: random.Random, steps: int = 60) -> None:
         *[lambda: room.on_disconnect(rng.choice(REASONS))] * 2,
         *[lambda: track.on_subscribe(desk.subject, mode, "reuse_stream", counts=rng.random() < 0.8)]
         * 3,
-        *[lambda: stream.connected(desk.subject)] * 4,
+        *[lambda: stream.connected(desk.subject)] * 6,
         rejoin,
         stream.genuine,
         lambda: job.callers("room", rng.choice((0, 0, 1, 2))),
