@@ -247,6 +247,7 @@ def load_span_exporter() -> None:
     """
     names = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
     if "otlp" in names.split(","):
+        importlib.import_module("runguard_otel.telemetry.delivery")
         with contextlib.suppress(ImportError, ValueError):  # said when the exporter is built
             _exporter_class("traces")
 

@@ -30,6 +30,25 @@ def test_nothing_of_ours_is_left_to_import_in_a_job_process() -> None:
     assert left == "[]"
 
 
+def test_the_first_span_of_a_job_imports_nothing_of_ours() -> None:
+    """On the loop of a call that would be what it waits for, at its very beginning."""
+    left = run(
+        "import os, sys\n"
+        "os.environ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] = 'http://127.0.0.1:9'\n"
+        "import runguard_otel.preload\n"
+        "from runguard_otel.core.verdict import Outcome, Subject\n"
+        "from runguard_otel.settings import Settings\n"
+        "from runguard_otel.telemetry.build import build\n"
+        "telemetry = build(Settings.load())\n"
+        "telemetry.use_hub('/nowhere')\n"
+        "before = set(sys.modules)\n"
+        "telemetry.recorder.event('job_claim:acquired', Outcome.ALLOWED, Subject(job_id='AJ_1'))\n"
+        "assert telemetry.tracers.own() is not None\n"
+        "print(sorted(m for m in set(sys.modules) - before if m.startswith('runguard_otel')))"
+    )
+    assert left == "[]"
+
+
 def test_preloading_opens_starts_and_patches_nothing() -> None:
     code = (
         "import os, sys, threading, livekit.agents, livekit.agents.ipc.job_proc_lazy_main\n"
