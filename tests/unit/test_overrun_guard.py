@@ -485,44 +485,41 @@ spoken = st.lists(
 )
 
 
+def lived(
+    kind: type[JobPolicy], taken: list[tuple[str, float]], late: float
+) -> tuple[list[tuple[str, float]], list[float]]:
+    """The trips of a call, and when it was asked whether a caller could be heard."""
+    hears, asked = [True], list[float]()
+    job = Job()
+    job.late = late
+
+    def listening() -> bool:
+        asked.append(job.now)
+        return hears[0]
+
+    job.policy = kind(Limits(), Subject(), Mode.OBSERVE, listening=listening, clock=lambda: job.now)
+    job.policy.job_started()
+    for what, seconds in taken:
+        if what == "active":
+            job.policy.active()
+        elif what in ("here", "gone"):
+            job.policy.callers(ROOM, int(what == "here"))
+        elif what == "start":
+            job.policy.session_started(SESSION)
+        elif what == "closed":
+            job.policy.session_closed(SESSION)
+        else:
+            hears[0] = not hears[0]
+        job.wait(seconds)
+    return job.trips, asked
+
+
 @given(spoken, st.sampled_from([0.0, 0.4]))
 def test_a_sign_of_life_that_only_leaves_a_note_changes_no_trip(
     taken: list[tuple[str, float]], late: float
 ) -> None:
     """Fails if silence is due too early or too late, or is asked about where it is not due."""
-    said: list[list[tuple[str, float]]] = []
-    asked: list[list[float]] = []
-    for kind in (JobPolicy, _Eager):
-        hears, questions = [True], list[float]()
-        job = Job()
-        job.late = late
-
-        def listening(
-            job: Job = job, hears: list[bool] = hears, questions: list[float] = questions
-        ) -> bool:
-            questions.append(job.now)
-            return hears[0]
-
-        job.policy = kind(
-            Limits(), Subject(), Mode.OBSERVE, listening=listening, clock=lambda job=job: job.now
-        )
-        job.policy.job_started()
-        for what, seconds in taken:
-            if what == "active":
-                job.policy.active()
-            elif what in ("here", "gone"):
-                job.policy.callers(ROOM, int(what == "here"))
-            elif what == "start":
-                job.policy.session_started(SESSION)
-            elif what == "closed":
-                job.policy.session_closed(SESSION)
-            else:
-                hears[0] = not hears[0]
-            job.wait(seconds)
-        said.append(job.trips)
-        asked.append(questions)
-    assert said[0] == said[1]
-    assert asked[0] == asked[1]
+    assert lived(JobPolicy, taken, late) == lived(_Eager, taken, late)
 
 
 def test_a_sign_of_life_says_whether_a_silence_is_over(job: Job) -> None:
