@@ -109,6 +109,23 @@ async def test_what_the_application_asks_for_and_keys_are_signs_of_life() -> Non
         assert stage.tripped == [SILENT]
 
 
+async def test_what_livekit_asks_for_because_of_a_silence_is_none() -> None:
+    """IVR detection asks after each silence, without end: fails if that keeps a dead line alive."""
+    ivr = pytest.importorskip("livekit.agents.voice.ivr", reason="since 1.3")
+    async with on_the_line() as (stage, _), call(user_away_timeout=0.01) as c:
+        detection = ivr.IVRActivity(c.session, max_silence_duration=0.01)
+        await detection.start()
+        stage.wait(500)
+        c.session.generate_reply(user_input="typed, not spoken")  # its answer ends in a silence
+        await until(lambda: len(c.llm.calls) >= 4)
+        stage.wait(599)
+        assert stage.tripped == []
+        await until(lambda: len(c.llm.calls) >= 6)
+        stage.wait(1)
+        assert stage.tripped == [SILENT]
+        await detection.aclose()
+
+
 async def test_enforce_says_goodbye_closes_the_session_and_lets_the_job_go() -> None:
     goodbye = "Nobody seems to be there. Goodbye."
     async with on_the_line(Mode.ENFORCE, session_overrun_say=goodbye) as (stage, _):

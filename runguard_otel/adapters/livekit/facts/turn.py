@@ -7,8 +7,10 @@ what an ``AgentSession`` does while one agent runs.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Coroutine
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any, Final
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "activity_of",
     "answers_tool",
     "answers_turn",
+    "asked_by_silence",
     "by_hand",
     "cancel_early_answer",
     "changed",
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 _FINAL: Final = "final_transcript"
+_NEAR: Final = 6
+"""Frames between a method of the host and who called it: hooks, ours and those of others."""
 
 
 def activity_context() -> ContextVar[Any] | None:
@@ -354,3 +359,19 @@ def hear_when_it_starts_again(heard: Any) -> None:
     """
     if hasattr(heard, "_audio_enabled"):
         heard._audio_enabled = True
+
+
+def asked_by_silence() -> bool:
+    """Whether LiveKit's IVR detection asks for the reply that is being asked for.
+
+    It does so after each silence, again and again, for as long as nobody speaks (1.3 to 1.8).
+    Nothing but the stack tells that it was not the application.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_NEAR):
+        if frame is None:
+            return False
+        if frame.f_globals.get("__name__") == "livekit.agents.voice.ivr.ivr_activity":
+            return True
+        frame = frame.f_back
+    return False

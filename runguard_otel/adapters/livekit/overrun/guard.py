@@ -8,6 +8,7 @@ from typing import Any
 
 from runguard_otel.adapters.livekit.facts import job as host
 from runguard_otel.adapters.livekit.facts.room import callers, left_unwillingly
+from runguard_otel.adapters.livekit.facts.turn import asked_by_silence
 from runguard_otel.adapters.livekit.overrun.watch import JobWatch, Watchdog
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.safety import shield
@@ -135,7 +136,7 @@ class OverrunGuard:
     def asked(self, session: Any, *_: Any, **__: Any) -> None:
         """``AgentSession.say`` and ``generate_reply``: also what a typed text ends in."""
         watch = self._sessions.get(session)
-        if watch is not None:
+        if watch is not None and not asked_by_silence():
             watch.active()
 
     def _genuine(self) -> None:
