@@ -112,18 +112,19 @@ async def test_what_the_application_asks_for_and_keys_are_signs_of_life() -> Non
 async def test_what_livekit_asks_for_because_of_a_silence_is_none() -> None:
     """IVR detection asks after each silence, without end: fails if that keeps a dead line alive."""
     ivr = pytest.importorskip("livekit.agents.voice.ivr", reason="since 1.3")
-    async with on_the_line() as (stage, _), call(user_away_timeout=0.01) as c:
+    async with on_the_line() as (stage, _):
+        c = Call(user_away_timeout=0.01)
         detection = ivr.IVRActivity(c.session, max_silence_duration=0.01)
-        await detection.start()
-        stage.wait(500)
-        c.session.generate_reply(user_input="typed, not spoken")  # its answer ends in a silence
-        await until(lambda: len(c.llm.calls) >= 4)
+        await detection.start()  # as a session does it, before the first state
+        await c.start()
+        await until(lambda: len(c.llm.calls) >= 3)
         stage.wait(599)
         assert stage.tripped == []
         await until(lambda: len(c.llm.calls) >= 6)
         stage.wait(1)
         assert stage.tripped == [SILENT]
         await detection.aclose()
+        await c.session.aclose()
 
 
 async def test_enforce_says_goodbye_closes_the_session_and_lets_the_job_go() -> None:

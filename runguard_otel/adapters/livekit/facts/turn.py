@@ -7,10 +7,8 @@ what an ``AgentSession`` does while one agent runs.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine
 from contextvars import ContextVar
-from types import FrameType
 from typing import Any, Final
 
 __all__ = [
@@ -18,7 +16,6 @@ __all__ = [
     "activity_of",
     "answers_tool",
     "answers_turn",
-    "asked_by_silence",
     "by_hand",
     "cancel_early_answer",
     "changed",
@@ -41,14 +38,13 @@ __all__ = [
     "result_arrived",
     "server_takes_turns",
     "session_of",
+    "silence_detection",
     "transcribes",
     "turns_by_hand",
     "without_reply",
 ]
 
 _FINAL: Final = "final_transcript"
-_NEAR: Final = 6
-"""Frames between a method of the host and who called it: hooks, ours and those of others."""
 
 
 def activity_context() -> ContextVar[Any] | None:
@@ -361,17 +357,13 @@ def hear_when_it_starts_again(heard: Any) -> None:
         heard._audio_enabled = True
 
 
-def asked_by_silence() -> bool:
-    """Whether LiveKit's IVR detection asks for the reply that is being asked for.
+def silence_detection() -> type | None:
+    """``IVRActivity``, which asks the model after each silence; ``None`` before 1.3.
 
-    It does so after each silence, again and again, for as long as nobody speaks (1.3 to 1.8).
-    Nothing but the stack tells that it was not the application.
+    Without end: for as long as nobody speaks. Read in 1.3 to 1.8.
     """
-    frame: FrameType | None = sys._getframe(1)
-    for _ in range(_NEAR):
-        if frame is None:
-            return False
-        if frame.f_globals.get("__name__") == "livekit.agents.voice.ivr.ivr_activity":
-            return True
-        frame = frame.f_back
-    return False
+    try:
+        from livekit.agents.voice.ivr import IVRActivity
+    except ImportError:
+        return None
+    return IVRActivity

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 import weakref
+from contextvars import ContextVar
 from typing import Any
 
 from runguard_otel.adapters.livekit.facts import job as host
 from runguard_otel.adapters.livekit.facts.room import callers, left_unwillingly
-from runguard_otel.adapters.livekit.facts.turn import asked_by_silence
 from runguard_otel.adapters.livekit.overrun.watch import JobWatch, Watchdog
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.safety import shield
@@ -20,6 +20,9 @@ __all__ = ["OverrunGuard"]
 _WHO: frozenset[str] = frozenset(
     {"participant_connected", "participant_disconnected", "participant_attributes_changed"}
 )
+
+_unasked: ContextVar[list[bool] | None] = ContextVar("runguard_unasked", default=None)
+"""Not empty while a silence is what asks for a reply."""
 
 
 class OverrunGuard:
@@ -136,8 +139,18 @@ class OverrunGuard:
     def asked(self, session: Any, *_: Any, **__: Any) -> None:
         """``AgentSession.say`` and ``generate_reply``: also what a typed text ends in."""
         watch = self._sessions.get(session)
-        if watch is not None and not asked_by_silence():
+        if watch is not None and not _unasked.get():
             watch.active()
+
+    async def silence_asks(self, wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+        """``IVRActivity._on_silence_detected``: what it asks for, nobody has asked for."""
+        now = [True]
+        token = _unasked.set(now)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            now.clear()  # what was started meanwhile keeps this context for as long as it lives
+            _unasked.reset(token)
 
     def _genuine(self) -> None:
         watch = self.current()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runguard_otel.adapters.hooks import Hooks
 from runguard_otel.adapters.livekit.facts.job import session_type
+from runguard_otel.adapters.livekit.facts.turn import silence_detection
 from runguard_otel.adapters.livekit.overrun.guard import OverrunGuard
 from runguard_otel.adapters.livekit.overrun.streams import StreamWatch
 from runguard_otel.adapters.livekit.services import Services
@@ -54,6 +55,12 @@ def rows(services: Services, guard: OverrunGuard) -> list[Patch]:
     if session is None:  # 0.12
         return found
     alive = "A sign of life: the application asked for a reply."
+    detection = silence_detection()
+    if detection is not None:
+        unasked = "What LiveKit asks for because nobody speaks is no sign of life."
+        found.append(
+            hooks.around(detection, "_on_silence_detected", guard.silence_asks, why=unasked)
+        )
     return [
         *found,
         hooks.after(session, "start", guard.session_started, why="A session begins."),
