@@ -63,6 +63,12 @@ async def test_the_agents_own_detector_comes_first() -> None:
         assert facts.detector_of(c.session) is own
 
 
+def test_what_asks_after_a_silence_is_there_since_1_3() -> None:
+    detection = facts.silence_detection()
+    assert (detection is not None) == since(1, 3)
+    assert detection is None or callable(vars(detection)["_on_silence_detected"])
+
+
 class Looks(Agent):
     """Asks where it is: when a turn is over, and while it opens its recogniser's stream."""
 
