@@ -300,7 +300,7 @@ def instrument_process(payload: dict[str, Any]) -> None:
 
 
 def load() -> None:
-    """Import all that ``instrument()`` needs, and do nothing with it."""
+    """Import all that ``instrument()`` needs, and read what is the same in every process."""
     import importlib
 
     from runguard_otel.adapters.livekit import modules
@@ -308,10 +308,13 @@ def load() -> None:
     from runguard_otel.claims import service  # noqa: F401
     from runguard_otel.claims.registries import open  # noqa: F401
     from runguard_otel.cost import build as cost  # noqa: F401
-    from runguard_otel.cost import lasting  # noqa: F401
+    from runguard_otel.cost import lasting, pricefile  # noqa: F401
     from runguard_otel.journal import build as journal  # noqa: F401
     from runguard_otel.telemetry import build as telemetry_of  # noqa: F401
+    from runguard_otel.telemetry import providers
 
+    providers.version()
+    pricefile.built_in()
     for name in modules():
         with contextlib.suppress(ImportError, AttributeError):  # install() says what is missing
             importlib.import_module(name)

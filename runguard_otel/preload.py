@@ -1,7 +1,8 @@
 """What LiveKit's forkserver imports for us, so that not every job process has to.
 
-Imports and nothing else: no patch, thread, socket or provider. Whatever a worker's settings ask for
-is done in each job process, by :func:`~runguard_otel.instrumentor.instrument_process`.
+Imports, the price book and our version, and nothing else: no patch, thread, socket or provider.
+Whatever a worker's settings ask for is done in each job process, by
+:func:`~runguard_otel.instrumentor.instrument_process`.
 """
 
 from __future__ import annotations

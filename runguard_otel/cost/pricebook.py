@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from runguard_otel.cost.price import OURS, Price, PriceBookError
-from runguard_otel.cost.pricefile import BUILT_IN, read
+from runguard_otel.cost.pricefile import built_in, read
 
 __all__ = ["MULTI", "Model", "PriceBook"]
 
@@ -64,7 +64,7 @@ class PriceBook:
         Raises:
             PriceBookError: If a file is missing or a row cannot be used.
         """
-        ours = read(BUILT_IN, OURS)
+        ours = built_in()
         if not override:
             return cls(ours.rows, ours.aliases, ours.version)
         try:

@@ -7,13 +7,14 @@ import stat
 import sys
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from runguard_otel.cost.price import Price, PriceBookError
+from runguard_otel.cost.price import OURS, Price, PriceBookError
 from runguard_otel.cost.rates import METERS, Rounding
 
-__all__ = ["BUILT_IN", "PriceFile", "read"]
+__all__ = ["BUILT_IN", "PriceFile", "built_in", "read"]
 
 BUILT_IN: Final = Path(__file__).with_name("prices.json")
 """Generated from ``prices.toml``: TOML takes its parser's import and milliseconds, in every job."""
@@ -31,6 +32,12 @@ class PriceFile(NamedTuple):
     rows: list[Price]
     aliases: dict[str, str]
     version: str
+
+
+@lru_cache(maxsize=1)
+def built_in() -> PriceFile:
+    """Our own rows, read once: where jobs are forked, for all of them. Do not change them."""
+    return read(BUILT_IN, OURS)
 
 
 def read(path: Path, origin: str) -> PriceFile:

@@ -30,6 +30,17 @@ def test_nothing_of_ours_is_left_to_import_in_a_job_process() -> None:
     assert left == "[]"
 
 
+def test_what_is_the_same_in_every_job_is_read_once() -> None:
+    """A third of ``instrument()`` was the price book, and a tenth our version."""
+    read = run(
+        "import runguard_otel.preload\n"
+        "from runguard_otel.cost import pricefile\n"
+        "from runguard_otel.telemetry import providers\n"
+        "print([f.cache_info().currsize for f in (pricefile.built_in, providers.version)])"
+    )
+    assert read == "[1, 1]"
+
+
 def test_the_first_span_of_a_job_imports_nothing_of_ours() -> None:
     """On the loop of a call that would be what it waits for, at its very beginning."""
     left = run(
