@@ -38,8 +38,11 @@ RECORDED = (Path(__file__).parents[1] / "kit" / "webhooks.jsonl").read_text().sp
 JOINED = next(line for line in RECORDED if "participant_joined" in line)
 
 
-def signed(body: str, secret: str = SECRET, key: str = KEY, seconds: int = 300) -> str:
-    """As the LiveKit server signs a webhook."""
+def signed(body: str, secret: str = SECRET, key: str = KEY, seconds: int = 3600) -> str:
+    """As the LiveKit server signs a webhook, but for longer.
+
+    Some are signed when this file is imported, and a whole suite may run before they are sent.
+    """
     digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
     token = api.AccessToken(key, secret).with_sha256(digest)
     return token.with_ttl(datetime.timedelta(seconds=seconds)).to_jwt()
