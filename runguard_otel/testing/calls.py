@@ -158,6 +158,18 @@ def close_quickly(session: AgentSession[Any]) -> None:
         recognition.commit_user_turn = quick
 
 
+async def _let_go(session: AgentSession[Any]) -> None:
+    """Wait until what is over is no longer the current speech, which takes a turn of the loop.
+
+    Closed in between, a session of 1.2 or 1.3 waits for ever: it asks a speech that is over to say
+    when it is. A person does not hang up to the microsecond.
+    """
+    for _ in range(100):
+        if session.current_speech is None or not session.current_speech.done():
+            return
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def call(**options: Any) -> AsyncIterator[Call]:
     """A call from start to end.
@@ -170,4 +182,5 @@ async def call(**options: Any) -> AsyncIterator[Call]:
     try:
         yield running
     finally:
+        await _let_go(running.session)
         await running.session.aclose()
