@@ -308,16 +308,17 @@ def load() -> None:
     from runguard_otel.claims import service  # noqa: F401
     from runguard_otel.claims.registries import open  # noqa: F401
     from runguard_otel.cost import build as cost  # noqa: F401
-    from runguard_otel.cost import lasting, pricefile  # noqa: F401
+    from runguard_otel.cost import lasting  # noqa: F401
+    from runguard_otel.cost.pricefile import built_in
     from runguard_otel.journal import build as journal  # noqa: F401
     from runguard_otel.telemetry import build as telemetry_of  # noqa: F401
-    from runguard_otel.telemetry import providers
+    from runguard_otel.telemetry.providers import version
 
-    providers.version()
-    pricefile.built_in()
     for name in modules():
         with contextlib.suppress(ImportError, AttributeError):  # install() says what is missing
             importlib.import_module(name)
+    version()
+    built_in()
 
 
 def _compose(

@@ -21,7 +21,7 @@ from bench.opcodes import Opcodes
 from runguard_otel.core.guards.echo import EchoMemory
 from runguard_otel.core.guards.misfire import MisfireGuard
 from runguard_otel.testing.calls import call
-from runguard_otel.testing.models import ScriptedBatchSTT, ScriptedLLM, final
+from runguard_otel.testing.models import ScriptedBatchSTT, ScriptedLLM, ScriptedSTT, final
 from runguard_otel.testing.waiting import settle, until
 from tests.kit.recorder import MemoryRecorder
 from tests.kit.speech import Guarded
@@ -168,10 +168,11 @@ async def test_a_result_is_judged_in_few_steps() -> None:
     counted, results = Counter[str](), 20
     with Guarded():
         async with call(turn_detection="manual") as c:
+            assert isinstance(c.stt, ScriptedSTT)
             for count in (False, True):
                 with Opcodes(counted) if count else nullcontext():
                     for _ in range(results):
-                        c.stt.send(final("a table for two at eight please"))  # type: ignore[attr-defined]
+                        c.stt.send(final("a table for two at eight please"))
                         await settle(20)
     ours = ("runguard_otel/adapters/", "runguard_otel/core/")
     steps = sum(n for name, n in counted.items() if name.startswith(ours)) / results
