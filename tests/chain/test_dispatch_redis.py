@@ -16,7 +16,7 @@ from runguard_otel.claims.registries.redis.registry import RedisRegistry
 from tests.kit.process import Server
 from tests.kit.workers import workers
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.chain]
 
 
 async def test_on_redis_a_duplicate_is_refused_and_a_crashed_room_is_served_again_within_10_s(

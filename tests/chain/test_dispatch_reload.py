@@ -28,7 +28,7 @@ from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.process import Server
 from tests.kit.workers import AGENT, REPOSITORY, Workers
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.chain]
 
 
 @dataclass

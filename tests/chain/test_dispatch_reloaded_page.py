@@ -17,7 +17,6 @@ from tests.kit.executors import AGENT, Run, running
 
 pytestmark = [
     pytest.mark.chain,
-    pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(agents, "AgentServer"), reason="since 1.3"),
 ]
 

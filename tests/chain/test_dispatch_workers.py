@@ -12,7 +12,7 @@ from livekit.protocol import agent
 
 from tests.kit.workers import workers
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.chain]
 
 RUNNING = agent.JobStatus.JS_RUNNING
 SUCCESS = agent.JobStatus.JS_SUCCESS

@@ -16,7 +16,7 @@ from tests.kit.executors import AGENT, GUARDS, Run, in_a_terminal, running
 
 pytest.importorskip("livekit.agents.cli.tcp_console", reason="since 1.6")
 pb = pytest.importorskip("livekit.protocol.agent_pb.agent_session")
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.chain]
 
 NOBODY = "redis://127.0.0.1:1"
 """A registry that cannot be reached: whoever asks it warns."""

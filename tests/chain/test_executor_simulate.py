@@ -20,7 +20,6 @@ from tests.kit.scrape import scrape, total
 
 pytestmark = [
     pytest.mark.chain,
-    pytest.mark.timeout(60),
     pytest.mark.skipif(not hasattr(agents, "AgentServer"), reason="since 1.3"),
 ]
 

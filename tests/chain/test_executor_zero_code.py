@@ -13,7 +13,7 @@ from tests.kit.executors import AGENT, GUARDS, running
 from tests.kit.ports import free_port
 from tests.kit.scrape import scrape, total
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.chain]
 
 WRAPPER = Path(sys.executable).with_name("opentelemetry-instrument")
 

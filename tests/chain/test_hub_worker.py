@@ -16,7 +16,7 @@ from tests.kit.ports import free_port
 from tests.kit.scrape import Samples, scrape, total
 from tests.kit.workers import Workers, workers
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.chain]
 
 
 async def until_ended(port: int, jobs: int) -> Samples:

@@ -17,7 +17,7 @@ from tests.kit.ports import free_port
 from tests.kit.scrape import Samples, scrape, total
 from tests.kit.workers import Workers, runs
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.chain]
 
 AGENT = Path(__file__).parents[1] / "kit" / "hanging_agent.py"
 HANGS = ("callback", "blocked", "aclose")

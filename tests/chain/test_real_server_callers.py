@@ -10,7 +10,7 @@ from tests.kit import callers
 from tests.kit.callers import Outcome, side
 from tests.kit.livekit_server import needs_server
 
-pytestmark = [pytest.mark.chain, needs_server, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chain, needs_server]
 
 SERVED_WITHIN = 10.0
 """Generous: how soon is for the bench to say; here a caller has an agent, or does not."""

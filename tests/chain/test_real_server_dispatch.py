@@ -23,7 +23,7 @@ from tests.kit.livekit_server import (
 )
 from tests.kit.workers import Crew, crew
 
-pytestmark = [pytest.mark.chain, needs_server, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chain, needs_server]
 
 AGENT = "support"
 

@@ -13,7 +13,7 @@ from livekit import rtc
 import runguard_otel
 from tests.kit.livekit_server import needs_server, new_room, token, until, url
 
-pytestmark = [pytest.mark.chain, needs_server, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.chain, needs_server]
 
 
 class Cable:

@@ -24,7 +24,7 @@ from tests.kit.ports import free_port
 from tests.kit.scrape import scrape, total
 from tests.kit.workers import runs
 
-pytestmark = [pytest.mark.chain, needs_server, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chain, needs_server]
 
 LONE = Path(__file__).parents[1] / "kit" / "lone_caller.py"
 UNMET, LEFT, PRICE = 8.0, 4.0, 0.5
@@ -235,7 +235,6 @@ async def test_a_hold_a_scribe_a_recorder_and_an_avatar_are_silent_by_design(
         await asyncio.gather(*(call(here, client, new_room(kind)) for kind, call in calls.items()))
 
 
-@pytest.mark.timeout(300)
 async def test_a_drain_of_twenty_jobs_ends_none_of_them(tmp_path: Path) -> None:
     """A worker is told to stop and lets its calls talk on for longer than an end may take.
 

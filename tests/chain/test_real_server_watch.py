@@ -41,7 +41,7 @@ from tests.kit.livekit_server import (
     url,
 )
 
-pytestmark = [pytest.mark.chain, needs_server, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chain, needs_server]
 
 
 @contextlib.asynccontextmanager

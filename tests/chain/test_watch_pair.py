@@ -27,7 +27,7 @@ from tests.kit.ports import free_port
 from tests.kit.room_service import RoomService
 from tests.kit.scrape import scrape, total
 
-pytestmark = [pytest.mark.chain, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chain]
 
 KEY, SECRET = "devkey", "a secret that is long enough for HS256"
 LONG = 60.0

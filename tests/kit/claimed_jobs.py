@@ -130,7 +130,7 @@ async def run_job(context: Context) -> list[int]:
     return ran
 
 
-async def until(reached: Callable[[], object], seconds: float = 10) -> None:
+async def until(reached: Callable[[], object], seconds: float = 60) -> None:
     end = asyncio.get_running_loop().time() + seconds
     while not reached():
         assert asyncio.get_running_loop().time() < end

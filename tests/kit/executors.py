@@ -71,7 +71,7 @@ class Run:
         await self.until(lambda: len(self.steps(what)) >= count)
         return self.steps(what)[count - 1]
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 120) -> Any:
         """Wait for something to be true, while the process lives."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):
@@ -94,7 +94,7 @@ class Run:
             os.write(self.keyboard, key.encode())
             time.sleep(0.01)
 
-    async def end(self, how: int = signal.SIGTERM, seconds: float = 5) -> int:
+    async def end(self, how: int = signal.SIGTERM, seconds: float = 15) -> int:
         """End it as a user or a supervisor would; it must be gone promptly. Its exit code."""
         self.process.send_signal(how)
         return await asyncio.wait_for(self.process.wait(), seconds)

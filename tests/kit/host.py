@@ -71,7 +71,7 @@ def make_server(executor: agents.JobExecutorType, **options: Any) -> Any:
     return SERVER(agents.WorkerOptions(entrypoint_fnc=entrypoint, **options))
 
 
-async def until(reached: Callable[[], bool], seconds: float = 15.0) -> None:
+async def until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for what another thread or process does."""
     deadline = time.monotonic() + seconds
     while not reached():

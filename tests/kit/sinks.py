@@ -60,7 +60,7 @@ class Job:
             thread.join()
 
 
-def eventually(claim: Callable[[], bool], seconds: float = 10.0) -> None:
+def eventually(claim: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for another thread or process to make ``claim`` true."""
     deadline = time.monotonic() + seconds
     while not claim():

@@ -105,7 +105,7 @@ class Desk:
         return expected > 0 and self.meter.session_cost().tts == expected
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for the host's tasks to get there; ``condition`` is asserted, not slept for."""
 
     async def wait() -> None:

@@ -37,7 +37,7 @@ async def settle(seconds: float = 0.0) -> None:
         await asyncio.sleep(0)
 
 
-async def until(reached: Any, what: str, seconds: float = 5.0) -> None:
+async def until(reached: Any, what: str, seconds: float = 60.0) -> None:
     """Wait for something that takes real time, such as playing a sentence."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not reached():

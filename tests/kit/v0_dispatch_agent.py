@@ -56,6 +56,7 @@ if __name__ == "__main__":
             load_fnc=idle,
             load_threshold=1.0,
             num_idle_processes=1,
+            initialize_process_timeout=60,  # a busy machine is no finding
             port=0,
         )
     )

@@ -16,7 +16,6 @@ from tools.matrix_environments import newest
 
 pytestmark = [
     pytest.mark.livekit,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(sys.version_info[:2] != PYTHON, reason="the ceilings are for Python 3.11"),
     pytest.mark.skipif(agents.__version__ != newest(), reason="the ceilings are the newest's"),
 ]

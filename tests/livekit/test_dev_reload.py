@@ -12,7 +12,7 @@ import pytest
 from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.executors import AGENT, GUARDS, running
 
-pytestmark = [pytest.mark.livekit, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.livekit]
 
 reloads = pytest.mark.skipif(
     not hasattr(importlib.import_module("livekit.agents.cli.watcher"), "WatchServer"),

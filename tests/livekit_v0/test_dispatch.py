@@ -14,7 +14,6 @@ from tests.kit.workers import workers
 
 pytestmark = [
     pytest.mark.livekit,
-    pytest.mark.timeout(150),
     pytest.mark.skipif(not HAS_V0, reason="needs livekit-agents 0.12, see docs/livekit-0.12.md"),
 ]
 
