@@ -11,10 +11,10 @@ that says its farewell does not serve.
 rooms there are; with ``CALLERS_ONLY=killed`` only the lines run whose name has that in it. With
 ``--soak`` agents that are removed or killed meet callers of both kinds.
 
-The whole takes more than an hour. What is done is kept, a JSON line per run, in ``CALLERS_KEEP``
-(``artifacts/callers.jsonl``) until all of it is, and a bench that ended early goes on from there:
-LiveKit's native part ends its process where the machine is too slow for it. Remove the file to
-begin anew.
+The whole takes hours. What is done is kept, a JSON line per run, in ``CALLERS_KEEP``
+(``artifacts/callers.jsonl``), and a bench that ended early goes on from there: LiveKit's native
+part ends its process where the machine is too slow for it. Remove the file, or the lines of what
+has changed, to measure it anew.
 """
 
 from __future__ import annotations
@@ -134,7 +134,6 @@ def run(soak: bool = False) -> list[Result]:
     seen = _kept()
     asyncio.run(_all(lines, seen))
     _print(lines, seen)
-    KEEP.unlink(missing_ok=True)
     return [result for row in lines for result in _results(row, seen)]
 
 

@@ -159,14 +159,18 @@ async def entrypoint(ctx: JobContext) -> None:
         return
     speaks: dict[str, Any] = {"llm": ScriptedLLM(answer), "tts": Voice()}
     session: AgentSession[Any] = AgentSession(
-        stt=Hearing(), turn_detection="stt", **({} if room.startswith("scribe-") else speaks)
+        stt=Hearing(),
+        vad=None,  # it is not asked, and costs more than all the rest of a call
+        turn_detection="stt",
+        **({} if room.startswith("scribe-") else speaks),
     )
     if PER:
         await ctx.connect()  # a session for one participant asks who it is itself
     of = RoomOptions(participant_identity=ctx.job.participant.identity) if PER else RoomOptions()
     polite = Polite(float(ctx.job.metadata or 0), job, room)
     agent = Agent(instructions="Listen.") if room.startswith("scribe-") else polite
-    await session.start(agent, room=ctx.room, room_options=of)
+    # without a host: its agents send all they do to everybody, twenty in a room to twenty
+    await session.start(agent, room=ctx.room, room_options=of, session_host=False)
     step("serving", job=job, room=room, identity=ctx.room.local_participant.identity)
 
 

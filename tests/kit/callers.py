@@ -96,6 +96,8 @@ class Caller:
         if self._feeding is not None:
             self._feeding.cancel()
         await self.room.disconnect()
+        if self._source is not None:
+            await self._source.aclose()  # a thread for each that is open
 
     async def sound(self, seconds: float = 0.4) -> None:
         """Say something: aloud with a microphone, else in writing."""
@@ -108,7 +110,7 @@ class Caller:
         self._loud = False
 
     async def _feed(self, source: rtc.AudioSource) -> None:
-        step = SAMPLE_RATE // 50
+        step = SAMPLE_RATE // 10
         wave = (8000 * np.sin(np.arange(step) * 2 * np.pi * 400 / SAMPLE_RATE)).astype(np.int16)
         while True:
             samples = wave if self._loud else np.zeros(step, np.int16)
