@@ -96,3 +96,19 @@ async def test_a_stream_closed_just_before_the_end_of_its_track_is_announced_is_
         await mic.publish()
         assert len(model.streams) == 1
         await close(*model.streams)
+
+
+async def test_a_next_track_that_asks_for_another_stream_reused_none(
+    server: StageServer, room: rtc.Room
+) -> None:
+    """One lingers that it could have had; what it took is known when it has asked."""
+    with Guarded() as guarded:
+        model, languages = ScriptedSTT(), iter(["en", "de"])
+        mic = Tracks(server, room, lambda: model.stream(language=next(languages)))
+        await mic.unpublish(await mic.publish())
+        await mic.opened[-1].aclose()
+        await mic.publish()
+        assert still_open(model) == 2
+        await until(lambda: len(guarded.outcomes()) == 2)
+        assert "reused" not in guarded.outcomes()
+        await close(*model.streams)

@@ -221,7 +221,7 @@ class TrackGuard:
 
     def _judge(self, subscription: Subscription, subject: Subject) -> None:
         origin, enforces = subscription.origin, self._mode is Mode.ENFORCE
-        reuse = enforces and self._pool.has_reusable(origin)
+        may_reuse = enforces and self._pool.may_reuse(origin)
         with self._lock:
             source = self._sources.get((origin, subscription.slot))
             before, policy = source.latest, source.policy
@@ -238,13 +238,11 @@ class TrackGuard:
                 action = "reuse_stream" if reused else "none"
                 self._recorder.trip(dataclasses.replace(trip, action=action))
 
-        if subscription.outcome is not None:
-            report(subscription.outcome == "reused")
-        elif enforces and not reuse and self._pool.may_have_reusable(origin):
-            # Said as soon as it is known, which takes a moment when the end of a track is late.
+        if subscription.outcome is None and may_reuse:
+            # Said as soon as it is known: the application may open none, or one of other settings.
             subscription.also_report = lambda outcome: report(outcome == "reused")
         else:
-            report(reuse)
+            report(subscription.outcome == "reused")
 
     def _report(self, subject: Subject, *, reused: bool, observed: bool = False) -> None:
         outcome = Outcome.REUSED if reused else Outcome.OBSERVED if observed else Outcome.ALLOWED

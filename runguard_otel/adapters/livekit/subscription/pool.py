@@ -121,17 +121,15 @@ class StreamPool:
         self._end_with_job(shared.loop)
         return shared
 
-    def has_reusable(self, origin: TrackOrigin) -> bool:
-        """Whether the next track of ``origin`` could take a stream over."""
+    def may_reuse(self, origin: TrackOrigin) -> bool:
+        """Whether the next track of ``origin`` could take a stream over, now or in a moment."""
         with self._lock:
             groups = [list(alike) for key, alike in self._streams.items() if key[0] == origin]
-        return any(free_one(alike) is not None for alike in groups)
-
-    def may_have_reusable(self, origin: TrackOrigin) -> bool:
-        """Whether the next track of ``origin`` would wait for the end of the one before."""
+        if any(free_one(alike) is not None for alike in groups):
+            return True
         if origin.source == "unknown" or not self._grace_seconds:
-            return False
-        return any(shared.to_be_had for shared in self._all() if _origin(shared) == origin)
+            return False  # it waits for nothing
+        return any(shared.to_be_had for alike in groups for shared in alike)
 
     def track_began(self, origin: TrackOrigin) -> None:
         """The next track is there, and what is pushed may be its audio already.
