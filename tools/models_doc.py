@@ -127,8 +127,10 @@ def _why(row: Row) -> str:
     if "unpriced" in row:
         return str(row["unpriced"])
     mine = (row["plugin"], row["found"]["model"])
-    reasons = [d.unpriced for d in defaults().rows if (d.plugin, d.model) == mine and d.unpriced]
-    return reasons[0]
+    for default in defaults().rows:
+        if (default.plugin, default.model) == mine and default.unpriced:
+            return str(default.unpriced)
+    raise LookupError(f"neither a price nor a reason why there is none: {' '.join(mine)}")
 
 
 def _table(found: list[Row], columns: dict[str, Callable[[Row], str]]) -> str:
