@@ -178,7 +178,7 @@ class Side:
             ends = [
                 s["at"]
                 for s in steps
-                if s["job"] == start["job"] and s["step"] in ("closing", "disconnected", "left")
+                if s.get("job") == start["job"] and s["step"] in ("closing", "disconnected", "left")
             ]
             if start["pid"] in killed:
                 ends.append(killed[start["pid"]])
