@@ -135,6 +135,8 @@ def run(soak: bool = False) -> list[Result]:
             return []
         warnings.filterwarnings("ignore", module="jwt")
         asyncio.run(_all(unfinished, seen))
+    else:
+        print(f"  nothing measured now: all that follows was kept in {KEEP}")
     _print(lines, seen)
     return [result for row in lines for result in _results(row, seen)]
 
