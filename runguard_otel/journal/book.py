@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from runguard_otel.core.verdict import Clock
 from runguard_otel.journal.files import Files
 from runguard_otel.journal.record import ALONE, Put, Tail, expand
 from runguard_otel.journal.schema import SCHEMA, Row, kept_settings
@@ -40,6 +41,7 @@ class Book:
         agent: LiveKit's name of the agent, or ``""``.
         lost: Counts lines that could not be kept.
         release: Ours, for whoever reads it later.
+        clock: Monotonic seconds, as all lines have them.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Book:
         agent: Callable[[], str],
         lost: Callable[[int], None],
         release: str = "",
+        clock: Clock = time.monotonic,
     ) -> None:
         self._release = release
+        self._clock = clock
         self._settings = settings
         self._tape = tape
         self._job = job
@@ -120,7 +124,7 @@ class Book:
             return put
 
     def _header(self, job: str) -> Row:
-        now = time.monotonic()
+        now = self._clock()
         return {
             "t": now,
             "e": "journal",

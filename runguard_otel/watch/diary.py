@@ -57,7 +57,9 @@ class _Page:
     def __init__(self, settings: Settings, sid: str, diary: Diary) -> None:
         self.lines: list[bytes] = []
         self.name, self.header = "", b""
-        book = Book(settings, self._tape, lambda: sid, lambda: "", diary.lost, diary.release)
+        book = Book(
+            settings, self._tape, lambda: sid, lambda: "", diary.lost, diary.release, diary.clock
+        )
         self.policies = TapedPolicies(settings, book)
         self.recorder = TapedRecorder(_Nobody(), book, diary.hash_name, diary.clock)
         self.book = book

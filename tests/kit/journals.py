@@ -31,7 +31,12 @@ class Desk:
         self.lost = 0
         self.settings = Settings.load(journal="unused", **settings)
         self.book = Book(
-            self.settings, lambda: self._tape, lambda: job, lambda: "support", self._lose
+            self.settings,
+            lambda: self._tape,
+            lambda: job,
+            lambda: "support",
+            self._lose,
+            clock=self.clock,
         )
         self.policies = TapedPolicies(self.settings, self.book, self.clock)
         self.subject = Subject(room="Room-Of-Ada", participant="Ada", job_id=job, session="s-1")
