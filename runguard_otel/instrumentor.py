@@ -14,7 +14,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runguard_otel.adapters.patching import Patch, PatchReport, PatchSet
+from runguard_otel.adapters.patching import PatchReport, PatchSet
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
@@ -309,7 +309,7 @@ def load() -> None:
     from runguard_otel.claims.registries import open  # noqa: F401
     from runguard_otel.cost import build as cost  # noqa: F401
     from runguard_otel.cost import lasting  # noqa: F401
-    from runguard_otel.cost.pricefile import built_in
+    from runguard_otel.cost.pricebook import PriceBook
     from runguard_otel.journal import build as journal  # noqa: F401
     from runguard_otel.telemetry import build as telemetry_of  # noqa: F401
     from runguard_otel.telemetry.providers import version
@@ -318,7 +318,7 @@ def load() -> None:
         with contextlib.suppress(ImportError, AttributeError):  # install() says what is missing
             importlib.import_module(name)
     version()
-    built_in()
+    PriceBook.load()
 
 
 def _compose(
@@ -407,9 +407,10 @@ def _watch_loops(settings: Settings, telemetry: Telemetry) -> None:
 
 def _warn_about_missing(patches: PatchSet) -> None:
     """One warning per degraded guard: what the host lacks, and what is lost with it."""
-    lost: dict[str, list[Patch]] = {}
-    for patch in patches.missing:
-        lost.setdefault(patch.guard, []).append(patch)
+    lost: dict[str, list[PatchReport]] = {}
+    for report in patches.reports:
+        if report.state == "missing":
+            lost.setdefault(report.guard, []).append(report)
     for guard, rows in lost.items():
         logger.warning(
             "%s is degraded: this livekit-agents has no %s (see `runguard-otel doctor`). Lost: %s",

@@ -162,10 +162,11 @@ class PatchSet:
         """Apply the whole table, or none of it if anything fails."""
         try:
             for patch in self._patches:
-                if _find(patch) is None:
+                found = _find(patch)
+                if found is None:
                     self._report(patch, "missing")
                     continue
-                self._installed.append(_apply(patch))
+                self._installed.append(_apply(patch, found))
                 self._report(patch, "installed")
         except BaseException:
             self.undo()
@@ -196,13 +197,12 @@ def _find(patch: Patch) -> Any | None:
     return inspect.getattr_static(patch.owner, patch.attribute, None)
 
 
-def _apply(patch: Patch) -> _Installed:
+def _apply(patch: Patch, found: Any) -> _Installed:
     owner, attribute = patch.owner, patch.attribute
     raw = vars(owner).get(attribute, _MISSING)
     inherited = raw is _MISSING
-    static = _find(patch)
     done = _Installed(patch, raw, inherited, None)
-    done.replacement = _replacement(static, patch, done.live)
+    done.replacement = _replacement(found, patch, done.live)
     setattr(owner, attribute, done.replacement)
     return done
 

@@ -48,8 +48,12 @@ class PriceBook:
         for row in rows:
             for model in row.models:
                 known[row.component, row.provider, row.plan, model] = row
-        self._known = known
         self.rows = tuple({id(row): row for row in known.values()}.values())
+        # By who makes what: a job process that looks a model up touches its maker's rows only, and
+        # shares the memory of all others with the process it was forked from.
+        self._of: dict[tuple[str, str], list[tuple[str, str, Price]]] = {}
+        for (component, provider, plan, model), row in known.items():
+            self._of.setdefault((component, provider), []).append((plan, model, row))
         self.aliases = {k.lower(): v for k, v in (aliases or {}).items()}
         self.version = version
         self._look_up = lru_cache(maxsize=512)(self._model)
@@ -64,9 +68,9 @@ class PriceBook:
         Raises:
             PriceBookError: If a file is missing or a row cannot be used.
         """
-        ours = built_in()
         if not override:
-            return cls(ours.rows, ours.aliases, ours.version)
+            return _ours()
+        ours = built_in()
         try:
             path = Path(override).expanduser()
         except RuntimeError as error:  # "~somebody", or "~" in a container without a home
@@ -117,18 +121,20 @@ class PriceBook:
         return Model(row, whose or "unknown", which or "unknown")
 
     def _by_language(self, component: str, provider: str, model: str) -> bool:
-        return any(
-            (its, whose, pattern) == (component, provider, model)
-            for its, whose, _, pattern in self._known
-        )
+        return any(pattern == model for _, pattern, _ in self._of.get((component, provider), ()))
 
     def _search(self, component: str, provider: str, model: str, plan: str) -> Price | None:
         best: tuple[tuple[bool, bool, bool, int], Price] | None = None
-        for (its, whose, its_plan, pattern), row in self._known.items():
-            if its != component or whose != provider or its_plan not in ("", plan):
-                continue
-            if pattern == model or fnmatchcase(model, pattern):
+        for its_plan, pattern, row in self._of.get((component, provider), ()):
+            if its_plan in ("", plan) and (pattern == model or fnmatchcase(model, pattern)):
                 rank = (row.origin != OURS, pattern == model, bool(its_plan), len(pattern))
                 if best is None or rank > best[0]:
                     best = (rank, row)
         return best[1] if best else None
+
+
+@lru_cache(maxsize=1)
+def _ours() -> PriceBook:
+    """The book of the built-in rows; where jobs are forked, one for all of them."""
+    ours = built_in()
+    return PriceBook(ours.rows, ours.aliases, ours.version)
