@@ -13,6 +13,7 @@ import importlib
 import logging
 import resource
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,6 +46,8 @@ def cpu() -> float:
 class Text:
     """A session without audio; a turn is one typed question."""
 
+    SECONDS = 0.0
+
     async def start(self, side: Side) -> None:
         self._side = side
         self._session: AgentSession[Any] = AgentSession(llm=models.ScriptedLLM())
@@ -63,6 +66,8 @@ class Text:
 
 class Audio:
     """A session that hears; a turn is a second of audio with a final in it, and the answer."""
+
+    SECONDS = 1.0
 
     async def start(self, side: Side) -> None:
         self._side = side
@@ -139,7 +144,10 @@ class Probe:
         async def work(conversation: Text | Audio) -> float:
             with Opcodes(counted):
                 for number in range(turns):
+                    due = time.monotonic() + conversation.SECONDS
                     await conversation.turn(number)
+                    # What is done by the second is done once per second of audio.
+                    await asyncio.sleep(max(0.0, due - time.monotonic()))
             return 0.0
 
         await self._inside(kind, on, hub, work)

@@ -16,6 +16,7 @@ from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.livekit.usage import hooks, streams
 from runguard_otel.adapters.patching import PatchSet
 from runguard_otel.settings import Settings
+from runguard_otel.testing import recording
 from runguard_otel.testing.listening import ScriptedSTT
 from runguard_otel.testing.voice_activity import ScriptedVAD
 from tests.kit.recorder import MemoryRecorder
@@ -55,19 +56,43 @@ async def test_the_gauge_follows_streams_however_they_end(recorder: MemoryRecord
         await stream.aclose()
 
 
-async def test_audio_is_reported_by_the_second_and_to_the_last_frame(
+async def test_audio_is_reported_within_a_second_and_to_the_last_frame(
     recorder: MemoryRecorder,
 ) -> None:
     stream = ScriptedSTT().stream()
-    for _ in range(99):
+    for _ in range(150):
         stream.push_frame(frame(0.01))
     assert recorder.count("runguard.stt.audio", **LABELS) == 0
-    for _ in range(51):
-        stream.push_frame(frame(0.01))
-    assert recorder.count("runguard.stt.audio", **LABELS) == pytest.approx(1.0, abs=0.02)
+    await asyncio.sleep(streams.REPORT_SECONDS + 0.1)
+    assert recorder.count("runguard.stt.audio", **LABELS) == pytest.approx(1.5)
+    stream.push_frame(frame(0.25))
     await stream.aclose()
     await asyncio.sleep(0)
-    assert recorder.count("runguard.stt.audio", **LABELS) == pytest.approx(1.5)
+    assert recorder.count("runguard.stt.audio", **LABELS) == pytest.approx(1.75)
+
+
+async def test_a_job_that_leaves_a_stream_open_has_its_audio_to_the_last_frame() -> None:
+    with recording() as seen:
+        stream = ScriptedSTT().stream()
+        for _ in range(6000):  # a recording, pushed at once
+            stream.push_frame(frame(0.01))
+    assert seen.counted("runguard.stt.audio") == pytest.approx(60)
+    await stream.aclose()
+
+
+async def test_a_stream_outlives_the_hooks_and_is_met_anew_by_the_next_ones() -> None:
+    model = ScriptedSTT()
+    with recording() as before:
+        stream = model.stream()
+        stream.push_frame(frame(0.5))
+    stream.push_frame(frame(8.0))  # nobody listens
+    with recording() as after:
+        stream.push_frame(frame(0.25))
+        assert after.counted("runguard.stt.streams") == 1
+        await stream.aclose()
+        await asyncio.sleep(streams.REPORT_SECONDS + 0.1)
+    assert before.counted("runguard.stt.audio") == pytest.approx(0.5)
+    assert after.counted("runguard.stt.audio") == pytest.approx(0.25)
 
 
 async def test_the_streams_of_adapters_are_not_counted_beside_the_real_ones(
@@ -101,6 +126,16 @@ async def test_a_failure_of_our_own_is_counted_and_the_stream_works(
     with mock.patch.object(streams, "model_names", side_effect=TypeError("ours")):
         stream = ScriptedSTT().stream()
     stream.push_frame(frame(0.5))
+    await stream.aclose()
+    assert [where for where, _ in recorder.errors] == ["RecognizeStream.__init__"]
+
+
+async def test_a_failure_that_lasts_is_told_once_per_stream(recorder: MemoryRecorder) -> None:
+    recorder.tolerant = True
+    with mock.patch.object(streams, "model_names", side_effect=TypeError("ours")):
+        stream = ScriptedSTT().stream()
+        for _ in range(10):
+            stream.push_frame(frame(0.1))
     await stream.aclose()
     assert [where for where, _ in recorder.errors] == ["RecognizeStream.__init__"]
 

@@ -6,8 +6,9 @@ multi-speaker) are left out: the streams inside them are the ones that cost.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runguard_otel.adapters.hooks import Failed, Hook
@@ -15,6 +16,7 @@ from runguard_otel.adapters.livekit.facts.models import (
     billed_as,
     is_stt_adapter,
     model_names,
+    pushed_rate,
     stt_of,
     when_stream_ends,
 )
@@ -25,18 +27,23 @@ from runguard_otel.core.ports import Recorder
 __all__ = ["Streams"]
 
 REPORT_SECONDS: Final = 1.0
-"""Audio is reported by the second: a frame is 10 or 20 ms, and a report costs microseconds."""
-ENTRY: Final = "_runguard_stream"
+"""How often audio is reported: a frame is 10 or 20 ms, and a report costs microseconds."""
+HEARD: Final = "_runguard_heard"
+"""Set on a stream: what takes the samples of a frame."""
+
+_forget: Final = deque[int](maxlen=0).append
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Stream:
-    provider: str = ""
-    model: str = ""
-    key: int = 0
-    unreported: int = 0  # samples
-    due: float = math.inf  # so many are a report; of one that counts, known from its first frame on
-    rate: int = 0
+    stream: Any
+    provider: str
+    model: str
+    samples: list[int] = field(default_factory=list)  # of each frame that is not reported yet
+
+    @property
+    def key(self) -> int:
+        return id(self.stream)
 
 
 class Streams:
@@ -49,71 +56,81 @@ class Streams:
     def __init__(self, services: Services) -> None:
         self._recorder: Recorder = services.recorder
         self._usage = services.usage
+        self._open: set[_Stream] = set()
+        services.before_flush.insert(0, self.settle)  # ahead of what prices it
+        services.on_close.append(self.close)
 
     def opened(self, stream: Any, *_: Any, **__: Any) -> None:
         """``RecognizeStream.__init__``: it exists, its plugin's own attributes do not yet."""
-        entry = vars(stream)[ENTRY] = _Stream()  # looked at; an adapter's stays like this
+        vars(stream)[HEARD] = _forget  # looked at; an adapter's stays like this
         model = stt_of(stream)
         if is_stt_adapter(model):
             return
-        entry.provider, entry.model = model_names(model)
-        entry.key, entry.due = id(stream), 0.0
+        entry = _Stream(stream, *model_names(model))
+        when_stream_ends(stream, lambda _: self._closed(entry))
+        vars(stream)[HEARD] = entry.samples.append
+        self._open.add(entry)
+        self._later(entry)
         self._recorder.add("runguard.stt.streams", 1, provider=entry.provider, model=entry.model)
         if self._usage is not None:
             self._usage.stream_opened(entry.key, entry.provider, billed_as(model))
-        when_stream_ends(stream, lambda _: self._closed(entry))
 
     def heard(self, stream: Any, _: Any, frame: Any, *__: Any, **___: Any) -> None:
         """``RecognizeStream.push_frame``, where it takes more than a frame."""
-        entry = self._entry(stream)
-        entry.unreported += frame.samples_per_channel
-        if entry.unreported >= entry.due:
-            self._due(entry, frame)
-
-    def _entry(self, stream: Any) -> _Stream:
-        """What is known of a stream; one that was open before us is met at its next frame."""
-        if ENTRY not in vars(stream):
+        if HEARD not in vars(stream):  # it was open before us
             self.opened(stream)
-        entry: _Stream = vars(stream)[ENTRY]
-        return entry
+        vars(stream)[HEARD](frame.samples_per_channel)
 
     def pushing(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
         """``RecognizeStream.push_frame(frame)`` written out: :meth:`heard` without a call more.
 
         It runs up to a hundred times a second for as long as a call lasts, which is more often than
-        all the rest of this package together.
+        all the rest of this package together. So it takes a note, and a timer adds the notes up.
         """
-        due, known = self._due, self._entry
+        heard = self.heard
 
         def push_frame(self: Any, frame: Any) -> Any:
             result = original(self, frame)
             if live:
                 try:
-                    try:
-                        entry = self.__dict__[ENTRY]
-                    except KeyError:
-                        entry = known(self)
-                    entry.unreported += frame.samples_per_channel
-                    if entry.unreported >= entry.due:
-                        due(entry, frame)
+                    self._runguard_heard(frame.samples_per_channel)
                 except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
-                    failed("RecognizeStream.push_frame")
+                    try:
+                        heard(self, None, frame)
+                    except Exception:  # noqa: BLE001
+                        failed("RecognizeStream.push_frame")
             return result
 
         return push_frame
 
-    def _due(self, entry: _Stream, frame: Any) -> None:
-        if not entry.rate:  # the host refuses a stream whose frames differ in it
-            entry.rate = frame.sample_rate
-            entry.due = REPORT_SECONDS * entry.rate
-        if entry.unreported >= entry.due:
+    def settle(self) -> None:
+        """Report the audio of all streams that are open."""
+        for entry in list(self._open):
             self._report(entry)
+
+    def close(self) -> None:
+        """Leave the streams alone that are open. Whoever instruments them next meets them anew."""
+        self.settle()
+        for entry in list(self._open):
+            vars(entry.stream).pop(HEARD, None)
+        self._open.clear()
+
+    def _later(self, entry: _Stream) -> None:
+        asyncio.get_running_loop().call_later(REPORT_SECONDS, self._due, entry)
+
+    def _due(self, entry: _Stream) -> None:
+        if entry in self._open:
+            self._later(entry)
+            with shield(self._recorder, "RecognizeStream.push_frame"):
+                self._report(entry)
 
     def _report(self, entry: _Stream) -> None:
         """Hand on the audio that has gathered."""
-        samples, entry.unreported = entry.unreported, 0
-        if samples and entry.rate:
-            seconds = samples / entry.rate
+        samples = entry.samples[:]  # frames go on to come while another thread settles
+        del entry.samples[: len(samples)]
+        rate = pushed_rate(entry.stream)
+        if samples and rate:  # the host refuses a stream whose frames differ in it
+            seconds = sum(samples) / rate
             self._recorder.add(
                 "runguard.stt.audio", seconds, provider=entry.provider, model=entry.model
             )
@@ -122,6 +139,7 @@ class Streams:
 
     def _closed(self, entry: _Stream) -> None:
         with shield(self._recorder, "RecognizeStream.__init__"):
+            self._open.discard(entry)
             self._report(entry)
             self._recorder.add(
                 "runguard.stt.streams", -1, provider=entry.provider, model=entry.model
