@@ -260,10 +260,29 @@ def test_a_stream_opened_after_a_change_of_the_settings_is_another_one() -> None
     assert recognisers.updates_reach("deepgram") and not recognisers.updates_reach("unheard-of")
 
 
+@dataclasses.dataclass
+class Terms:
+    terms: set[int]
+    extra: dict[str, Any]
+
+
+def test_equal_settings_are_the_same_in_whatever_order_they_were_filled() -> None:
+    one, other = SettingsSTT(), SettingsSTT()
+    mine = one._opts.terms = Terms({0, 8}, {"a": 1, "b": {"c": [1], "d": 2}})
+    theirs = other._opts.terms = Terms({8, 0}, {"b": {"d": 2, "c": [1]}, "a": 1})
+    assert repr(mine.terms) != repr(theirs.terms), "they share a slot"
+    assert facts.settings_at_opening(one) == facts.settings_at_opening(other)
+    theirs.extra["b"]["c"].append(2)
+    assert facts.settings_at_opening(one) != facts.settings_at_opening(other)
+    mine.extra["itself"] = one._opts
+    assert facts.settings_at_opening(one) == facts.settings_at_opening(one)
+
+
 class Options:
     """A plugin's, without a ``repr`` of its own."""
 
     language = "en"
+    terms: Terms
 
 
 class SettingsSTT(ScriptedSTT):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from runguard_otel.adapters.livekit.facts import recognisers
@@ -424,11 +426,21 @@ def _settings(model: Any) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if value is not None}
 
 
-def _words(value: Any) -> str:
-    """Settings, written out: what is changed in place later reads otherwise."""
+def _words(value: Any, depth: int = _DEPTH) -> str:
+    """Settings, written out: equal ones read the same, and what is changed in place otherwise."""
+    inner = partial(_words, depth=depth - 1)
     written: Any = type(value).__repr__
-    bare = written is object.__repr__ and hasattr(value, "__dict__")
-    return repr(vars(value) if bare else value)
+    if written is object.__repr__ or is_dataclass(value):
+        value = getattr(value, "__dict__", value)
+    if not depth:  # a circle
+        return repr(value)
+    if isinstance(value, (set, frozenset)):
+        return str(sorted(map(inner, value)))
+    if isinstance(value, dict):
+        return str(sorted((inner(name), inner(its)) for name, its in value.items()))
+    if isinstance(value, (list, tuple)):
+        return str([inner(one) for one in value])
+    return repr(value)
 
 
 def _provider(model: Any) -> str:
