@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import enum
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from livekit import rtc
-from livekit.agents import APIConnectionError, APIStatusError, APITimeoutError, stt, tts
+from livekit.agents import APIConnectionError, APIStatusError, APITimeoutError, llm, stt, tts
 from livekit.agents.metrics import STTMetrics
 from livekit.agents.tokenize.basic import SentenceTokenizer
 
 from runguard_otel.adapters.livekit.facts import models as facts
 from runguard_otel.adapters.livekit.facts import recognisers
+from runguard_otel.testing import ScriptedLLM
 from runguard_otel.testing.listening import (
     ScriptedBatchSTT,
     ScriptedSTT,
@@ -326,3 +329,48 @@ async def test_a_recogniser_of_several_languages_is_billed_by_that_name(
         billed = f"{model}:multi" if language else model
     assert facts.billed_as(ears) == billed
     assert facts.billed_as(stt.FallbackAdapter([ears]), ears.model) == billed
+
+
+class Tiered(ScriptedLLM):
+    """One that keeps its tier where the plugins of OpenAI, Google and Groq do."""
+
+    def __init__(self, tier: object) -> None:
+        super().__init__()
+        self._opts = SimpleNamespace(service_tier=tier)
+
+
+class Tier(enum.Enum):
+    """As Google's library has it."""
+
+    PRIORITY = "PRIORITY"
+    UNSPECIFIED = "unspecified"
+
+
+@pytest.mark.parametrize(
+    ("tier", "billed"),
+    [
+        ("priority", ":priority"),
+        ("flex", ":flex"),
+        (Tier.PRIORITY, ":priority"),
+        (Tier.UNSPECIFIED, ""),
+        ("auto", ""),
+        ("default", ""),
+        (None, ""),
+        (object(), ""),  # NOT_GIVEN
+    ],
+)
+def test_a_tier_that_costs_otherwise_is_part_of_the_name(tier: object, billed: str) -> None:
+    model = Tiered(tier)
+    assert facts.tier_of(model, model.model) == billed
+    other = ScriptedLLM()
+    adapter = llm.FallbackAdapter([model, other])
+    assert facts.tier_of(adapter, model.model) == billed
+    assert facts.tier_of(adapter, "another") == facts.tier_of(other, other.model) == ""
+
+
+def test_livekit_inference_hands_a_tier_on() -> None:
+    inference = pytest.importorskip("livekit.agents.inference", reason="since 1.2")
+    make = partial(inference.LLM, "openai/gpt-4.1", api_key="key", api_secret="secret" * 6)
+    assert facts.tier_of(make(), "openai/gpt-4.1") == ""
+    model = make(extra_kwargs={"service_tier": "priority"})
+    assert facts.tier_of(model, "openai/gpt-4.1") == ":priority"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from runguard_otel.adapters.livekit.facts.job import session_key
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.livekit.usage.hooks import patches
 from runguard_otel.adapters.livekit.usage.metrics import usage_of
+from runguard_otel.cost.pricebook import PriceBook
 from runguard_otel.settings import Settings
 from tests.kit.recorder import MemoryRecorder
 
@@ -74,6 +76,21 @@ def test_more_cached_than_prompt_tokens_stays_negative_for_the_meter_to_refuse()
 
 def test_a_request_without_usage_is_one_request() -> None:
     assert used(llm(cancelled=True)) == {"requests": 1}
+
+
+def test_a_request_of_a_dearer_tier_has_a_price_of_its_own_or_none() -> None:
+    """Fails if a request with ``priority`` is counted at the usual price, or as another model."""
+    asked = SimpleNamespace(llm=SimpleNamespace(_opts=SimpleNamespace(service_tier="priority")))
+    usage = usage_of(llm(prompt_tokens=100, completion_tokens=7), asked)
+    assert usage is not None
+    assert usage.model == "m:priority"
+    book = PriceBook.load()
+    usual, dearer = (book.find("llm", "openai", f"gpt-4.1{tier}") for tier in ("", ":priority"))
+    assert usual is not None and dearer is not None
+    assert dearer.rates["output_tokens"] == Decimal("14.00") > usual.rates["output_tokens"]
+    assert book.find("llm", "openai", "gpt-4.1:flex") is None, (
+        "unpriced, and not at the usual price"
+    )
 
 
 def test_a_voice_is_billed_by_characters_or_tokens() -> None:

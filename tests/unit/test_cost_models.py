@@ -60,6 +60,20 @@ def found(tmp_path: Path, text: str) -> list[tuple[str, str, str]]:
             ("llm", "api.openai.com", "gpt-4.1-mini"),
         ),
         (
+            "from livekit.plugins import openai\nopenai.LLM('gpt-4.1', service_tier='priority')",
+            ("llm", "api.openai.com", "gpt-4.1:priority"),
+        ),
+        (
+            "from livekit.plugins import google\nfrom google.genai import types\n"
+            "google.LLM(model='gemini-2.5-flash', service_tier=types.ServiceTier.FLEX)",
+            ("llm", "Gemini", "gemini-2.5-flash:flex"),
+        ),
+        (
+            "from livekit.agents import inference\n"
+            "inference.LLM('openai/gpt-4.1', extra_kwargs={'service_tier': 'priority'})",
+            ("llm", "livekit", "openai/gpt-4.1:priority"),
+        ),
+        (
             "from livekit.agents import inference\ninference.STT('deepgram/nova-3:multi')",
             ("stt", "livekit", "deepgram/nova-3:multi"),
         ),

@@ -7,11 +7,12 @@ text. What stands there as an expression is said to be unknown.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from runguard_otel.adapters.livekit.facts.models import tier_suffix
 from runguard_otel.cli.agent_file import parsed
 from runguard_otel.cost.defaults import COMPONENT_OF, Default, defaults
 
@@ -30,7 +31,8 @@ class Use(NamedTuple):
         component: ``stt``, ``llm`` or ``tts``.
         what: Where: a class of a plugin, or a keyword of the session.
         provider: As LiveKit names it.
-        model: As LiveKit names it, with ``:multi`` for a recogniser of several languages.
+        model: As LiveKit names it, with ``:multi`` for a recogniser of several languages, and
+            ``:priority`` for a language model that is asked in that service tier.
         where: Line of the file, or release of the plugin.
         unpriced: Why no price can be told, if that is known.
     """
@@ -198,7 +200,7 @@ def _made(call: ast.Call, names: dict[str, str]) -> Use | None:
         model, why = (known.model, known.unpriced) if known else ("unknown", "")
     else:
         model, why = asked, ""
-    return Use(component, what, provider, _of_language(model, call, component), where, why)
+    return Use(component, what, provider, _as_billed(model, call, component), where, why)
 
 
 def _component(name: str) -> str:
@@ -217,10 +219,22 @@ def _asked(call: ast.Call) -> str | None:
     return "" if value is None else _text(value)
 
 
-def _of_language(model: str, call: ast.Call, component: str) -> str:
-    language = next((_text(k.value) for k in call.keywords if k.arg == "language"), None)
-    several = component == "stt" and language == "multi" and ":" not in model
-    return f"{model}:multi" if several else model
+def _as_billed(model: str, call: ast.Call, component: str) -> str:
+    """With what else of a call has a price of its own: several languages, a service tier."""
+    given = {k.arg: k.value for k in call.keywords}
+    if component == "stt" and _text(given.get("language")) == "multi" and ":" not in model:
+        return f"{model}:multi"
+    return f"{model}{_tier(given)}" if component == "llm" else model
+
+
+def _tier(given: Mapping[str | None, ast.expr]) -> str:
+    """``service_tier="priority"``, ``types.ServiceTier.PRIORITY``, or in ``extra_kwargs={...}``."""
+    value = given.get("service_tier")
+    handed_on = given.get("extra_kwargs")
+    if value is None and isinstance(handed_on, ast.Dict):
+        named = zip(handed_on.keys, handed_on.values, strict=True)
+        value = next((its for key, its in named if _text(key) == "service_tier"), None)
+    return tier_suffix(value.attr if isinstance(value, ast.Attribute) else _text(value))
 
 
 def _calls_a_session(call: ast.Call) -> bool:

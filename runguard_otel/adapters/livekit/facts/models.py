@@ -46,6 +46,8 @@ __all__ = [
     "stream_task",
     "stt_of",
     "takes_audio",
+    "tier_of",
+    "tier_suffix",
     "unmeasured_characters",
     "was_refused",
     "when_stream_ends",
@@ -63,6 +65,8 @@ _WRAPS: Final = frozenset(_INNER)
 _DEPTH: Final = 4
 """Adapters in adapters: more than that is a circle."""
 _THRESHOLDS: Final = ("activation_threshold", "deactivation_threshold")
+_USUAL_TIERS: Final = frozenset({"", "auto", "default", "standard", "on_demand", "unspecified"})
+"""Service tiers at the usual prices. ``auto`` leaves it to the settings of the project."""
 _SETTINGS: Final = ("_opts", "_config", "_params", "_stt_options")
 """Where plugins keep an STT's settings: most in the first; google, aws and azure in the second,
 soniox and rtzr in the third, speechmatics in the last (all as of 1.8.9)."""
@@ -145,6 +149,39 @@ def billed_as(model: Any, name: str = "") -> str:
             several = str(getattr(getattr(one, "_opts", None), "language", "")) == "multi"
             return f"{its}:multi" if several else its
     return name
+
+
+def tier_of(model: Any, name: str) -> str:
+    """The service tier that a language model asks its provider for: ``:priority``; ``""`` for none.
+
+    The same tokens cost another price in each tier (at OpenAI 1.7 to 2 times the usual for
+    ``priority``, half for ``flex``). The plugins of OpenAI, Google and Groq keep it in their
+    options, LiveKit Inference in what it hands on; metrics do not carry it (1.0 to 1.8).
+
+    Args:
+        model: An ``LLM``, or an adapter around some.
+        name: The one of them that served.
+    """
+    options = getattr(model, "_opts", None)
+    if options is None:
+        if _WRAPS.isdisjoint(getattr(model, "__dict__", ())):
+            return ""
+        served = (one for one in inner_models(model) if _model(one) == name)
+        return next((tier_of(one, name) for one in served), "")
+    tier = getattr(options, "service_tier", None)
+    if tier is None:
+        tier = (getattr(options, "extra_kwargs", None) or {}).get("service_tier")
+    return tier_suffix(getattr(tier, "value", tier))
+
+
+def tier_suffix(asked: object) -> str:
+    """What ends the name of a model that is asked for in this tier (1.0 to 1.8).
+
+    Args:
+        asked: As ``service_tier`` was given; anything but text is not given.
+    """
+    tier = asked.lower() if isinstance(asked, str) else ""
+    return "" if tier in _USUAL_TIERS else f":{tier}"
 
 
 def served_by(metrics: Any, model: Any) -> tuple[str, str]:

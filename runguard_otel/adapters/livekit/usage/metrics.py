@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runguard_otel.adapters.livekit.facts.models import billed_as, served_by
+from runguard_otel.adapters.livekit.facts.models import billed_as, served_by, tier_of
 from runguard_otel.core.ports import Usage
 
 __all__ = ["usage_of"]
@@ -28,8 +28,11 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
         return None
     asked = getattr(owner, component, None)
     provider, model = served_by(metrics, asked)
-    if component == "stt" and model and asked is not None:
-        model = billed_as(asked, model)
+    if asked is not None and model:
+        if component == "stt":
+            model = billed_as(asked, model)
+        elif component == "llm":
+            model += tier_of(asked, model)
     thought = quantities.pop("unsplit_tokens", 0)
     if thought and _thinks_aloud(provider, model):
         quantities["output_tokens"] += thought
