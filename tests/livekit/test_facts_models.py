@@ -362,6 +362,7 @@ class Tier(enum.Enum):
 def test_a_tier_that_costs_otherwise_is_part_of_the_name(tier: object, billed: str) -> None:
     model = Tiered(tier)
     assert facts.tier_of(model, model.model) == billed
+    assert facts.tier_suffix(getattr(tier, "value", tier)) == billed
     other = ScriptedLLM()
     adapter = llm.FallbackAdapter([model, other])
     assert facts.tier_of(adapter, model.model) == billed
