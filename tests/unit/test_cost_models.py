@@ -60,7 +60,8 @@ def found(tmp_path: Path, text: str) -> list[tuple[str, str, str]]:
             ("llm", "api.openai.com", "gpt-4.1-mini"),
         ),
         (
-            "from livekit.plugins import openai\nopenai.LLM(model='gpt-4.1', service_tier='priority')",
+            "from livekit.plugins import openai\n"
+            "openai.LLM(model='gpt-4.1', service_tier='priority')",
             ("llm", "api.openai.com", "gpt-4.1:priority"),
         ),
         (
