@@ -1,20 +1,16 @@
-"""What ``facts/models.py`` says of recognisers, streams and adapters, asked of real objects."""
+"""What ``facts/models.py`` says of models, their adapters and settings, asked of real objects."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import enum
-from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from livekit import rtc
-from livekit.agents import APIConnectionError, APIStatusError, APITimeoutError, llm, stt, tts
+from livekit.agents import llm, stt
 from livekit.agents.metrics import STTMetrics
-from livekit.agents.tokenize.basic import SentenceTokenizer
 
 from runguard_otel.adapters.livekit.facts import models as facts
 from runguard_otel.adapters.livekit.facts import recognisers
@@ -23,18 +19,11 @@ from runguard_otel.testing.listening import (
     ScriptedBatchSTT,
     ScriptedSTT,
     final,
-    interim,
-    malformed_final,
 )
-from runguard_otel.testing.speaking import ScriptedTTS
 from runguard_otel.testing.voice_activity import ScriptedVAD
 from tests.kit.facts import since
 
 pytestmark = pytest.mark.livekit
-
-
-def frame(rate: int = 16_000) -> rtc.AudioFrame:
-    return rtc.AudioFrame.create(rate, 1, rate // 100)
 
 
 def fallback(*models: stt.STT[Any]) -> stt.STT[Any]:
@@ -56,32 +45,6 @@ async def test_a_result_is_that_of_the_recogniser_inside_the_adapters() -> None:
     assert facts.recogniser_of(several).measures == since(1, 6), "one of them measures none"
 
 
-async def test_what_a_voice_was_given_and_the_host_has_not_measured() -> None:
-    """Fails if the host keeps the text of its metrics under another name."""
-    voice = ScriptedTTS()
-    stream = tts.StreamAdapter(tts=voice, sentence_tokenizer=SentenceTokenizer()).stream()
-    stream.push_text("Good morning, ")
-    assert facts.unmeasured_characters(stream) == 14
-    stream.push_text("Ada.")
-    stream.flush()
-    assert facts.unmeasured_characters(stream) == 18
-    await stream.aclose()
-    if not since(1, 2):
-        return  # the scripted voice needs 1.2
-    whole = voice.synthesize("hello")
-    assert facts.unmeasured_characters(whole) == 0
-    assert not facts.measured_twice(whole)
-    await whole.aclose()
-
-
-@pytest.mark.skipif(not since(1, 3), reason="since 1.3")
-async def test_a_text_that_is_streamed_inside_is_measured_twice() -> None:
-    """Fails if the host names that stream otherwise, or makes it no more."""
-    whole = ScriptedTTS()._synthesize_with_stream("hello")
-    assert facts.measured_twice(whole)
-    await whole.aclose()
-
-
 def test_a_model_names_itself_or_its_plugin_does() -> None:
     assert facts.model_names(ScriptedSTT("vendor", "best")) == ("vendor", "best")
     plugin = type("STT", (), {"__module__": "livekit.plugins.vendor.stt"})()
@@ -91,12 +54,8 @@ def test_a_model_names_itself_or_its_plugin_does() -> None:
 
 
 def test_what_an_alternative_says() -> None:
-    event = final("a table")
-    assert facts.heard_in(event.alternatives[0]).text == "a table"
+    assert facts.heard_in(final("a table").alternatives[0]).text == "a table"
     assert facts.heard_in(None).text == ""
-    assert facts.final_words(event) == "a table"
-    assert facts.final_words(interim("a")) == ""
-    assert facts.final_words(malformed_final()) == ""
 
 
 def measured(label: str, names: tuple[str, str] | None = None) -> Any:
@@ -126,86 +85,6 @@ def test_metrics_name_who_served_a_request() -> None:
     assert not facts.measured_by_adapter(measured(model.label))
     adapter = stt.StreamAdapter(stt=ScriptedBatchSTT([]), vad=ScriptedVAD())
     assert facts.measured_by_adapter(measured(adapter.label))
-
-
-def test_what_is_billed_although_it_failed() -> None:
-    assert facts.was_refused(APIConnectionError())
-    assert facts.was_refused(APIStatusError("no", status_code=401))
-    assert not facts.was_refused(APITimeoutError()), "the provider may have done the work"
-    assert not facts.was_refused(ValueError())
-
-
-async def test_a_stream_knows_its_model_and_what_it_was_fed() -> None:
-    """Fails for another name of the task, the input channel or the rate."""
-    model, over = ScriptedSTT(), list[object]()
-    stream = model.stream()
-    assert facts.stt_of(stream) is model
-    assert facts.pushed_rate(stream) == 0
-    facts.when_stream_ends(stream, over.append)
-    task = facts.stream_task(stream)
-    assert task is not None and not task.done()
-    assert facts.takes_audio(stream)
-    stream.push_frame(frame())
-    assert facts.pushed_rate(stream) == 16_000
-    stream.end_input()
-    assert not facts.takes_audio(stream), "its input has ended"
-    await asyncio.wait({task})
-    await asyncio.sleep(0)
-    assert over == [task] and not facts.takes_audio(stream)
-    await stream.aclose()
-
-
-async def test_each_attempt_of_a_stream_is_seen() -> None:
-    """Fails if ``_run`` is not what is awaited for each attempt, or is looked up on the class."""
-    attempts: list[str] = []
-    stream: Any = ScriptedSTT().stream()
-
-    def fail(_: Callable[..., Any]) -> Callable[..., Any]:
-        async def run(*_: Any, **__: Any) -> None:
-            if len(attempts) < 3:
-                raise APIConnectionError("two attempts fail")
-
-        return run
-
-    stream._conn_options = dataclasses.replace(stream._conn_options, retry_interval=0.0)
-    facts.around_attempts(stream, fail)
-    facts.on_attempt(stream, lambda: attempts.append("begins"))
-    task = facts.stream_task(stream)
-    assert task is not None
-    await task
-    assert attempts == ["begins"] * 3
-    await stream.aclose()
-
-
-async def test_the_host_is_told_of_a_refused_stream_since_1_0() -> None:
-    model = ScriptedSTT()
-    stream, told = model.stream(), list[Any]()
-    if since(1, 0):
-        model.on("error", told.append)
-    error = facts.refused_stream(stream, RuntimeError("a loop"))
-    assert isinstance(error, APIConnectionError) and not error.retryable
-    assert [event.recoverable for event in told] == ([False] if since(1, 0) else [])
-    await stream.aclose()
-
-
-async def test_a_stream_ends_as_by_its_provider() -> None:
-    stream = ScriptedSTT().stream()
-    task = facts.stream_task(stream)
-    assert task is not None
-    facts.abort_stream(stream)
-    await asyncio.wait({task})
-    assert task.cancelled()
-    await stream.aclose()
-
-
-async def test_a_stream_of_a_voice_knows_what_it_asks() -> None:
-    assert facts.asked_model(object()) is None
-    if not since(1, 2):
-        return  # the scripted voice needs 1.2
-    voice = ScriptedTTS()
-    stream: tts.ChunkedStream = voice.synthesize("hello")
-    assert facts.asked_model(stream) is voice
-    await stream.aclose()
 
 
 def test_a_blank_of_an_adapter_is_no_misfire() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from runguard_otel.adapters.livekit.facts.models import abort_stream
+from runguard_otel.adapters.livekit.facts.streams import abort_stream
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.core.guards.overrun import (
     AGENT_ALONE,

@@ -11,11 +11,10 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from runguard_otel.adapters.livekit.facts.job import in_session
-from runguard_otel.adapters.livekit.facts.models import (
+from runguard_otel.adapters.livekit.facts.models import is_stt_adapter, model_names
+from runguard_otel.adapters.livekit.facts.streams import (
     abort_stream,
     final_words,
-    is_stt_adapter,
-    model_names,
     on_attempt,
     refused_stream,
     stt_of,

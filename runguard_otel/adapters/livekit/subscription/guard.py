@@ -18,7 +18,6 @@ from livekit import rtc
 from livekit.agents import stt
 
 from runguard_otel.adapters.livekit.facts.job import current_job, id_in, in_session, is_fake_job
-from runguard_otel.adapters.livekit.facts.models import takes_audio
 from runguard_otel.adapters.livekit.facts.room import (
     TRACK_ENDS,
     TrackOrigin,
@@ -30,6 +29,7 @@ from runguard_otel.adapters.livekit.facts.room import (
     room_name,
     track_origin,
 )
+from runguard_otel.adapters.livekit.facts.streams import takes_audio
 from runguard_otel.adapters.livekit.open_periods import OpenPeriods
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.livekit.subscription.context import Subscription, current_track

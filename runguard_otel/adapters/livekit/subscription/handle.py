@@ -21,7 +21,7 @@ import wrapt
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.adapters.livekit.facts.models import pushed_rate, takes_audio
+from runguard_otel.adapters.livekit.facts.streams import pushed_rate, takes_audio
 from runguard_otel.adapters.livekit.subscription.context import Subscription
 from runguard_otel.adapters.livekit.subscription.shared_stream import SharedStream
 

@@ -12,12 +12,9 @@ from typing import Any, Final
 from livekit.agents import stt
 
 from runguard_otel.adapters.livekit.facts.job import current_job
-from runguard_otel.adapters.livekit.facts.models import (
-    interchangeable,
-    settings_at_opening,
-    stream_task,
-)
+from runguard_otel.adapters.livekit.facts.models import interchangeable, settings_at_opening
 from runguard_otel.adapters.livekit.facts.room import TrackOrigin
+from runguard_otel.adapters.livekit.facts.streams import stream_task
 from runguard_otel.adapters.livekit.subscription.context import Subscription, untracked
 from runguard_otel.adapters.livekit.subscription.handle import StreamHandle
 from runguard_otel.adapters.livekit.subscription.queue import HandoverQueue, Key

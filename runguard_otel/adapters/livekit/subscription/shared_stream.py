@@ -10,7 +10,8 @@ from typing import Any, Final
 from livekit import rtc
 from livekit.agents import stt
 
-from runguard_otel.adapters.livekit.facts.models import flush_ends, interchangeable, stream_task
+from runguard_otel.adapters.livekit.facts.models import flush_ends, interchangeable
+from runguard_otel.adapters.livekit.facts.streams import stream_task
 from runguard_otel.adapters.livekit.subscription.context import Subscription
 from runguard_otel.adapters.livekit.subscription.patience import PatientTimer
 

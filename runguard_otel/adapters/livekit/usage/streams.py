@@ -12,14 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runguard_otel.adapters.hooks import Failed, Hook
-from runguard_otel.adapters.livekit.facts.models import (
-    billed_as,
-    is_stt_adapter,
-    model_names,
-    pushed_rate,
-    stt_of,
-    when_stream_ends,
-)
+from runguard_otel.adapters.livekit.facts.models import billed_as, is_stt_adapter, model_names
+from runguard_otel.adapters.livekit.facts.streams import pushed_rate, stt_of, when_stream_ends
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Recorder

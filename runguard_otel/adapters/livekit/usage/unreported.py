@@ -14,12 +14,11 @@ import asyncio
 from contextvars import ContextVar
 from typing import Any, Final
 
-from runguard_otel.adapters.livekit.facts.models import (
+from runguard_otel.adapters.livekit.facts.models import is_adapter, names_of
+from runguard_otel.adapters.livekit.facts.streams import (
     around_attempts,
     asked_model,
-    is_adapter,
     measured_twice,
-    names_of,
     unmeasured_characters,
     was_refused,
 )
