@@ -101,7 +101,10 @@ class Unreported:
             return await wrapped(*args, **kwargs)
         finally:
             _measured.reset(token)
-            if entry is not None:
+            # Most requests of a model end here; of a voice, an answer may be cut after its report.
+            if entry is not None and (
+                entry.lost or (entry.open and (self._component == "tts" or not entry.reported))
+            ):
                 with shield(self._recorder, "metrics_monitor"):
                     # What was refused, or never arrived, is not open: its text is not billed.
                     characters = unmeasured_characters(stream) if entry.open else 0
