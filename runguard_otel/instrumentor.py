@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runguard_otel.adapters.patching import PatchReport, PatchSet
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.errors import SettingsError
-from runguard_otel.settings import Settings
+from runguard_otel.settings import ENV_PREFIX, Settings
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -306,7 +307,7 @@ def load() -> None:
     from runguard_otel.adapters.livekit import modules
     from runguard_otel.adapters.livekit.process import late  # noqa: F401
     from runguard_otel.claims import service  # noqa: F401
-    from runguard_otel.claims.registries import open  # noqa: F401
+    from runguard_otel.claims.registries import open
     from runguard_otel.cost import build as cost  # noqa: F401
     from runguard_otel.cost import lasting  # noqa: F401
     from runguard_otel.cost.pricebook import PriceBook
@@ -319,6 +320,8 @@ def load() -> None:
             importlib.import_module(name)
     version()
     PriceBook.load()
+    # Of `instrument(claims_url=...)` nothing is known yet; such a job imports its driver itself.
+    open.load(os.environ.get(f"{ENV_PREFIX}CLAIMS_URL", ""))
 
 
 def _compose(

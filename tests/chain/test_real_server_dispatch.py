@@ -110,8 +110,9 @@ async def test_a_job_killed_while_serving_leaves_the_room_to_the_next(tmp_path: 
 async def test_a_worker_killed_while_serving_leaves_the_room_to_another_worker(
     tmp_path: Path,
 ) -> None:
-    """LiveKit ends the jobs of a worker that died. The first sign of that gives the room away: the
-    old process leaves it at once, and may take seconds to end.
+    """The first sign of the end gives the room away, which its old process may outlive by seconds.
+
+    LiveKit ends the jobs of a worker that died; they leave their rooms at once.
     """
     room = new_room()
     async with real(tmp_path, "main") as here, server_api() as client:

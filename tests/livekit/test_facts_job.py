@@ -154,7 +154,7 @@ async def test_a_forkserver_is_given_a_module_once_where_the_host_offers_it() ->
 def test_what_reloads_a_worker_is_found_by_hand_only(monkeypatch: pytest.MonkeyPatch) -> None:
     found = facts.watch_server()
     assert getattr(found, "__name__", "") == ("" if since(1, 6) else "WatchServer")
-    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "job_proc")
     assert facts.watch_server() is None, "a job process is spared the import"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,39 @@ def test_nothing_of_ours_is_left_to_import_in_a_job_process() -> None:
         "print(sorted(m for m in set(sys.modules) - before if m.startswith('runguard_otel')))"
     )
     assert left == "[]"
+
+
+AGENT = """
+import multiprocessing, sys
+before = set(sys.modules)
+import runguard_otel
+from runguard_otel.claims.registries.open import open_registry
+from runguard_otel.settings import Settings
+assert runguard_otel.instrument().active
+open_registry("", Settings.load())
+LEFT = sorted(set(sys.modules) - before)
+
+def job():
+    print("left:", LEFT)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["livekit.agents.cli", "runguard_otel.preload"])
+    process = context.Process(target=job)
+    process.start()
+    process.join()
+"""
+
+
+def test_a_job_that_claims_its_room_imports_nothing_of_anybodys(tmp_path: Path) -> None:
+    """Fails if ``load`` forgets the driver of claims, or a job looks for what reloads workers.
+
+    The agent's module runs in a job's process before that knows its parent.
+    """
+    agent = tmp_path / "agent.py"
+    agent.write_text(AGENT, encoding="utf-8")
+    done = subprocess.run([sys.executable, agent], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "left: []"
 
 
 def test_what_is_the_same_in_every_job_is_read_once() -> None:

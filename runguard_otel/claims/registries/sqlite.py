@@ -79,7 +79,7 @@ class NoClaimsFile(RegistryUnavailable):
 def _boot_id() -> str:
     """Tells boots apart; ``""`` where the system has no such thing."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

@@ -208,7 +208,8 @@ def watch_server() -> type | None:
     Only a process that was started by hand has one, and job processes are spared the import.
     Read in 0.12 to 1.8.
     """
-    if multiprocessing.parent_process() is not None:
+    # A job's process runs the agent's module before it knows its parent; it has its name by then.
+    if multiprocessing.current_process().name != "MainProcess":
         return None
     try:
         watcher = importlib.import_module("livekit.agents.cli.watcher")
