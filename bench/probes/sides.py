@@ -31,6 +31,9 @@ class Side:
     def turn(self) -> None:
         """Before each turn."""
 
+    def second(self) -> None:
+        """What a timer of it does after each second of audio."""
+
     async def end(self) -> None:
         """When it is over."""
 
@@ -55,6 +58,11 @@ class Runguard(Side):
             guard._telemetry.use_hub(hub)
             guard._telemetry.job_started()
         self._guard = guard
+
+    def second(self) -> None:
+        for settle in self._guard._services.before_flush:
+            if type(getattr(settle, "__self__", None)).__name__ == "Streams":
+                settle()
 
     async def end(self) -> None:
         import runguard_otel

@@ -172,6 +172,8 @@ class Probe:
                 began = cpu()
                 for _ in range(FRAMES_A_SECOND):
                     stream.push_frame(frame)
+                if on:
+                    self._side.second()
                 spent += cpu() - began
                 await asyncio.sleep(0)
             await stream.aclose()
