@@ -38,12 +38,14 @@ async def main():
 
 asyncio.run(main())
 PY
-for release in 1.5.17 1.8.9; do
-    python3 -m venv "$dir/$release"
-    "$dir/$release/bin/pip" install -q --disable-pip-version-check \
-        "livekit-agents==$release" noveum-trace==1.5.28 "openai<3" "httpx<1"
-    "$dir/$release/bin/python" "$dir/look.py" "$release"
-done | tee "$dir/seen"
+look() {
+    python3 -m venv "$dir/$1"
+    "$dir/$1/bin/pip" install -q --disable-pip-version-check \
+        "livekit-agents==$1" noveum-trace==1.5.28 "${@:2}"
+    "$dir/$1/bin/python" "$dir/look.py" "$1" | tee -a "$dir/seen"
+}
+look 1.5.17 "openai<3"
+look 1.8.9
 diff "$dir/seen" - <<'SEEN'
 1.5.17: a session
 1.8.9: TypeError: LiveKitLLMWrapper.prewarm() got an unexpected keyword argument 'loop'
