@@ -80,8 +80,9 @@ def test_a_request_without_usage_is_one_request() -> None:
 
 def test_a_request_of_a_dearer_tier_has_a_price_of_its_own_or_none() -> None:
     """Fails if a request with ``priority`` is counted at the usual price, or as another model."""
-    asked = SimpleNamespace(llm=SimpleNamespace(_opts=SimpleNamespace(service_tier="priority")))
-    usage = usage_of(llm(prompt_tokens=100, completion_tokens=7), asked)
+    options = SimpleNamespace(service_tier="priority")
+    model = SimpleNamespace(label=REQUIRED["label"], provider="p", model="m", _opts=options)
+    usage = usage_of(llm(prompt_tokens=100, completion_tokens=7), SimpleNamespace(llm=model))
     assert usage is not None
     assert usage.model == "m:priority"
     book = PriceBook.load()
