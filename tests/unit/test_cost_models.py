@@ -107,6 +107,7 @@ def test_a_model_is_found_however_it_is_imported(
     [
         ("openai.LLM(model=os.environ['MODEL'])", "computed"),
         ("openai.LLM(**options)", "computed"),
+        ("openai.LLM(model='gpt-4.1', service_tier=tier)", "service tier is computed"),
         ("openai.LLM.with_azure(model='gpt-4.1')", "another provider"),
     ],
 )

@@ -20,6 +20,7 @@ __all__ = ["Use", "installed", "named_in"]
 
 _PREFIX: Final = "livekit-plugins-"
 _COMPUTED: Final = "the model is computed when it runs"
+_TIER_COMPUTED: Final = "its service tier is computed when it runs"
 _ELSEWHERE: Final = "another provider behind this plugin's client: its price is not known"
 _INFERENCE: Final = ("stt", "llm", "tts")
 
@@ -200,7 +201,10 @@ def _made(call: ast.Call, names: dict[str, str]) -> Use | None:
         model, why = (known.model, known.unpriced) if known else ("unknown", "")
     else:
         model, why = asked, ""
-    return Use(component, what, provider, _as_billed(model, call, component), where, why)
+    billed = _as_billed(model, call, component)
+    if billed is None:
+        return Use(component, what, provider, f"{model}:unknown", where, why or _TIER_COMPUTED)
+    return Use(component, what, provider, billed, where, why)
 
 
 def _component(name: str) -> str:
@@ -219,22 +223,29 @@ def _asked(call: ast.Call) -> str | None:
     return "" if value is None else _text(value)
 
 
-def _as_billed(model: str, call: ast.Call, component: str) -> str:
-    """With what else of a call has a price of its own: several languages, a service tier."""
+def _as_billed(model: str, call: ast.Call, component: str) -> str | None:
+    """With what else of a call has a price of its own: several languages, a service tier.
+
+    Returns:
+        ``None`` if the tier cannot be read.
+    """
     given = {k.arg: k.value for k in call.keywords}
     if component == "stt" and _text(given.get("language")) == "multi" and ":" not in model:
         return f"{model}:multi"
-    return f"{model}{_tier(given)}" if component == "llm" else model
+    tier = _tier(given) if component == "llm" else None
+    if tier is None:
+        return model
+    name = tier.attr if isinstance(tier, ast.Attribute) else _text(tier)
+    return None if name is None else f"{model}{tier_suffix(name)}"
 
 
-def _tier(given: Mapping[str | None, ast.expr]) -> str:
+def _tier(given: Mapping[str | None, ast.expr]) -> ast.expr | None:
     """``service_tier="priority"``, ``types.ServiceTier.PRIORITY``, or in ``extra_kwargs={...}``."""
-    value = given.get("service_tier")
     handed_on = given.get("extra_kwargs")
-    if value is None and isinstance(handed_on, ast.Dict):
-        named = zip(handed_on.keys, handed_on.values, strict=True)
-        value = next((its for key, its in named if _text(key) == "service_tier"), None)
-    return tier_suffix(value.attr if isinstance(value, ast.Attribute) else _text(value))
+    if "service_tier" in given or not isinstance(handed_on, ast.Dict):
+        return given.get("service_tier")
+    named = zip(handed_on.keys, handed_on.values, strict=True)
+    return next((its for key, its in named if _text(key) == "service_tier"), None)
 
 
 def _calls_a_session(call: ast.Call) -> bool:

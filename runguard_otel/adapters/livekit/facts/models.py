@@ -153,9 +153,9 @@ def tier_of(model: Any, name: str) -> str:
             return ""
         served = (one for one in inner_models(model) if _model(one) == name)
         return next((tier_of(one, name) for one in served), "")
-    tier = getattr(options, "service_tier", None)
-    if tier is None:
-        tier = (getattr(options, "extra_kwargs", None) or {}).get("service_tier")
+    tier, handed_on = getattr(options, "service_tier", None), getattr(options, "extra_kwargs", None)
+    if tier is None and isinstance(handed_on, dict):
+        tier = handed_on.get("service_tier")
     return tier_suffix(getattr(tier, "value", tier))
 
 

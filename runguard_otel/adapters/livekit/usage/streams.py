@@ -62,9 +62,9 @@ class Streams:
             return
         entry = _Stream(stream, *model_names(model))
         when_stream_ends(stream, lambda _: self._closed(entry))
+        self._later(entry)  # first: without a timer, notes would pile up
         vars(stream)[HEARD] = entry.samples.append
         self._open.add(entry)
-        self._later(entry)
         self._recorder.add("runguard.stt.streams", 1, provider=entry.provider, model=entry.model)
         if self._usage is not None:
             self._usage.stream_opened(entry.key, entry.provider, billed_as(model))
