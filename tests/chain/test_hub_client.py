@@ -206,7 +206,11 @@ def test_a_worker_too_busy_to_accept_holds_up_no_job(tmp_path: Path, jobs: Jobs)
         one.close()
 
 
-def test_without_a_hub_counts_wait_and_arrive_when_it_is_there(sink: ListSink, jobs: Jobs) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_without_a_hub_counts_wait_and_arrive_when_it_is_there(
+    sink: ListSink, jobs: Jobs, late: bool
+) -> None:
+    """Fails if a hub takes for its own what was put in the place of its socket."""
     made = Hub(sink.instrument)
     made.start()
     aside = made.address + ".aside"
@@ -214,8 +218,10 @@ def test_without_a_hub_counts_wait_and_arrive_when_it_is_there(sink: ListSink, j
     job = jobs(made.address)
     job.sink.start()
     job.many(10)
+    if late:  # it has been made anew, and is replaced
+        eventually(lambda: Path(made.address).exists())
     os.rename(aside, made.address)
-    assert job.sink.flush(5)
+    assert job.sink.flush(10)
     eventually(lambda: sink.total("runguard.signatures") == 10)
     assert sink.total("runguard.jobs") == 1
     job.sink.close()

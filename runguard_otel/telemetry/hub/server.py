@@ -235,11 +235,16 @@ class Hub:
 
     def _listen(self) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # Known by its file before anybody can put another one in its place.
+        unseen = os.path.join(self._directory, "new")
         try:
-            listener.bind(self.address)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(unseen)
+            listener.bind(unseen)
             listener.listen(_BACKLOG)
             listener.setblocking(False)
-            self._file = _file(self.address)
+            self._file = _file(unseen)
+            os.rename(unseen, self.address)
         except OSError:
             listener.close()
             raise
@@ -258,8 +263,6 @@ class Hub:
         about = os.lstat(self._directory)
         if about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode) or about.st_mode & 0o077:
             return  # somebody else's: no job could trust it, nor do we
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.address)
         former = self._listener
         self._listen()
         self._gone = False
