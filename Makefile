@@ -42,9 +42,10 @@ check: env ## lint, formatting and types
 unit: env ## the quick tests: no process, no server
 	$(BIN)/python -m pytest -q -m "unit or host_contract"
 
-# Two files at a time: most of the time a test waits for processes and servers.
+# Two files at a time, but where real servers answer within their time limits: one at a time.
 test: servers check ## every check and test, on the newest livekit-agents
-	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile -m "not (chain or contract)"
+	$(BIN)/python -m pytest -q --durations=10 -m "chain or contract"
 
 test-plugins: env ## released speech plugins, each in its own environment, against loopback servers
 	$(BIN)/python tools/plugins.py
