@@ -71,7 +71,7 @@ class Streams:
 
     def heard(self, stream: Any, _: Any, frame: Any, *__: Any, **___: Any) -> None:
         """``RecognizeStream.push_frame``, where it takes more than a frame."""
-        if HEARD not in vars(stream):  # it was open before us
+        if HEARD not in vars(stream):
             self.opened(stream)
         vars(stream)[HEARD](frame.samples_per_channel)
 
@@ -87,12 +87,12 @@ class Streams:
             result = original(self, frame)
             if live:
                 try:
-                    self._runguard_heard(frame.samples_per_channel)
-                except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
                     try:
+                        self._runguard_heard(frame.samples_per_channel)
+                    except AttributeError:  # it was open before us
                         heard(self, None, frame)
-                    except Exception:  # noqa: BLE001
-                        failed("RecognizeStream.push_frame")
+                except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
+                    failed("RecognizeStream.push_frame")
             return result
 
         return push_frame
