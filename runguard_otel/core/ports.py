@@ -17,6 +17,7 @@ __all__ = [
     "ClaimHolder",
     "ClaimListener",
     "ClaimsPort",
+    "Count",
     "JobFacts",
     "Lasting",
     "Lifecycle",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 AttributeValue = str | bool | int | float
+
+Count = Callable[[float], None]
+"""``count(amount)``: one measurement of one series, see :meth:`Recorder.bind`."""
 
 
 class Recorder(Protocol):
@@ -82,6 +86,16 @@ class Recorder(Protocol):
 
     def observe(self, metric: str, value: float, /, **attributes: str) -> None:
         """Record one value of a histogram of the catalogue, in its unit (seconds)."""
+
+    def bind(self, metric: str, /, **attributes: str) -> Count:
+        """A function that does what :meth:`add` or :meth:`observe` would, for one series.
+
+        For who measures in every turn: the series is looked for once, not each time.
+
+        Args:
+            metric: The catalogue name.
+            **attributes: As of :meth:`add`.
+        """
 
     def internal_error(self, where: str) -> None:
         """Our own code failed while serving the host: count it and log it once, with traceback.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from runguard_otel.core.keyed import BoundedMap
-from runguard_otel.core.ports import AttributeValue, Recorder
+from runguard_otel.core.ports import AttributeValue, Count, Recorder
 from runguard_otel.core.signatures import GuardName, guard_of
 from runguard_otel.core.verdict import Clock, Mode, Outcome, Subject, Trip
 from runguard_otel.cost.avoided import (
@@ -142,6 +142,17 @@ class PricedRecorder:
     def observe(self, metric: str, value: float, /, **attributes: str) -> None:
         """See :class:`~runguard_otel.core.ports.Recorder`."""
         self._inner.observe(metric, value, **attributes)
+
+    def bind(self, metric: str, /, **attributes: str) -> Count:
+        """See :class:`~runguard_otel.core.ports.Recorder`."""
+        bound = self._inner.bind(metric, **attributes)
+
+        def count(amount: float) -> None:
+            bound(amount)
+            if self._shadowed:
+                self.settle()
+
+        return count
 
     def internal_error(self, where: str) -> None:
         """See :class:`~runguard_otel.core.ports.Recorder`."""

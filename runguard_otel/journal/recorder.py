@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from runguard_otel.core.ports import AttributeValue, Recorder
+from runguard_otel.core.ports import AttributeValue, Count, Recorder
 from runguard_otel.core.verdict import Clock, Outcome, Subject, Trip
 from runguard_otel.journal.book import Book, to_line
 from runguard_otel.journal.record import TIMED, Tail, tail_of, timed
@@ -119,8 +119,23 @@ class TapedRecorder:
         """See :class:`~runguard_otel.core.ports.Recorder`."""
         self._add(metric, amount, **attributes)
         if metric in _COUNTED:
-            row = {"t": self._clock(), "e": "count", "metric": metric, **attributes}
-            self._book.put({**row, "amount": amount})
+            self._counted(metric, attributes, amount)
+
+    def bind(self, metric: str, /, **attributes: str) -> Count:
+        """See :class:`~runguard_otel.core.ports.Recorder`."""
+        bound = self._inner.bind(metric, **attributes)
+        if metric not in _COUNTED:
+            return bound
+
+        def count(amount: float) -> None:
+            bound(amount)
+            self._counted(metric, attributes, amount)
+
+        return count
+
+    def _counted(self, metric: str, attributes: Mapping[str, str], amount: float) -> None:
+        row = {"t": self._clock(), "e": "count", "metric": metric, **attributes}
+        self._book.put({**row, "amount": amount})
 
     def _guard(self, state: str, guard: str, signature: str, mode: str) -> None:
         row = {"guard": str(guard), "signature": signature, "mode": str(mode)}

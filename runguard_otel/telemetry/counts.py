@@ -68,10 +68,19 @@ class Counts:
         Raises:
             KeyError: If the catalogue has no such metric.
         """
-        series = self.given.get((metric, *attributes.items()))
-        if series is None:
-            series = self._of(metric, attributes)
-        series.put(value, context)
+        self.series(metric, attributes).put(value, context)
+
+    def series(self, metric: str, attributes: Mapping[str, str]) -> Counted:
+        """The series of these attributes, to measure by its ``put``; made if there is none.
+
+        Args:
+            metric: A key of ``catalogue.METRICS``.
+            attributes: Short attribute names.
+
+        Raises:
+            KeyError: If the catalogue has no such metric.
+        """
+        return self.given.get((metric, *attributes.items())) or self._of(metric, attributes)
 
     # Where measurements go
 
@@ -105,8 +114,8 @@ class Counts:
     def forget(self) -> None:
         """After a fork, in the child: it has counted nothing, and may not wait for a lost lock."""
         self._lock, self.lock = threading.RLock(), threading.RLock()
-        self.given.clear()
-        self._counted.clear()
+        for series in self._counted.values():  # kept, for there are functions bound to them
+            series.total, series.touched, series.put = 0.0, False, self._first_put(series)
         self._trips.clear()
 
     # What people ask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from runguard_otel.core.ports import AttributeValue
+from runguard_otel.core.ports import AttributeValue, Count
 from runguard_otel.core.verdict import Outcome, Subject, Trip
 from runguard_otel.telemetry.callbacks import Callbacks
 from runguard_otel.telemetry.catalogue import METRICS
@@ -111,11 +111,28 @@ class Recorder:
             else:
                 self._count(metric, amount, attributes, None)
         except Exception:  # noqa: BLE001 - as `quiet`, without a call more: it is the hottest here
-            self.failures.log("Recorder.add")
-            self.count_failure("Recorder.add")
+            self._failed("Recorder.add")
 
     observe = add
     """Record one value of a histogram of the catalogue: its row says what a number means."""
+
+    def bind(self, metric: str, /, **attributes: str) -> Count:
+        """The function that adds to one series of the catalogue, or records a value of it."""
+        try:
+            if metric in _OF_AN_AGENT and "agent" not in attributes:
+                attributes["agent"] = self._agent_name()
+            series = self.counts.series(metric, attributes)
+        except Exception:  # noqa: BLE001 - as in `count`
+            self._failed("Recorder.bind")
+            return _count_nothing
+
+        def count(amount: float) -> None:
+            try:
+                series.put(amount, None)
+            except Exception:  # noqa: BLE001 - as `quiet`, without a call more
+                self._failed("Recorder.bind")
+
+        return count
 
     @quiet
     def internal_error(self, where: str) -> None:
@@ -132,7 +149,15 @@ class Recorder:
         except Exception:  # noqa: BLE001 - the sink is what is broken; it has been logged
             return
 
+    def _failed(self, where: str) -> None:
+        self.failures.log(where)
+        self.count_failure(where)
+
     def _count(
         self, metric: str, amount: float, attributes: dict[str, str], context: object | None
     ) -> None:
         self.counts.add(metric, amount, attributes, context)
+
+
+def _count_nothing(amount: float) -> None:
+    return None

@@ -48,6 +48,9 @@ class _Nobody:
 
     def observe(self, *_: Any, **__: Any) -> None: ...
 
+    def bind(self, *_: Any, **__: Any) -> Callable[[float], None]:
+        return lambda amount: None
+
     def internal_error(self, where: str) -> None: ...
 
 

@@ -339,6 +339,26 @@ def test_a_forked_child_counts_on_its_own(hub: Hub, sink: ListSink, jobs: Jobs) 
     assert sink.total("runguard.events.dropped") == 0
 
 
+def test_what_was_bound_before_a_fork_counts_for_whoever_calls_it(
+    hub: Hub, sink: ListSink, jobs: Jobs
+) -> None:
+    job = jobs(hub.address)
+    job.sink.start()
+    series = job.counts.series("runguard.signatures", {"signature": "room_reconnect"})
+    series.put(100, None)
+    child = os.fork()
+    if child == 0:
+        series.put(7, None)
+        os._exit(series.total != 7 or not job.sink.flush(5))
+    assert os.waitpid(child, 0)[1] == 0
+    series.put(100, None)
+    job.sink.end("clean")
+    assert job.sink.flush(5)
+    job.sink.close()
+    eventually(lambda: sink.total("runguard.jobs.ended") == 1)
+    eventually(lambda: sink.total("runguard.signatures") == 207)
+
+
 @pytest.mark.parametrize(
     ("jobs", "threads"),
     [(by_block, 1), (by_block, 3), (by_records, 1)],

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runguard_otel.core.ports import AttributeValue
+from runguard_otel.core.ports import AttributeValue, Count
 from runguard_otel.core.verdict import Outcome, Subject, Trip
+from runguard_otel.telemetry.catalogue import METRICS, Kind
 
 
 @dataclass
@@ -57,6 +58,11 @@ class MemoryRecorder:
 
     def observe(self, metric: str, value: float, /, **attributes: str) -> None:
         self.values.append((metric, value, attributes))
+
+    def bind(self, metric: str, /, **attributes: str) -> Count:
+        of_values = METRICS[metric].kind is Kind.HISTOGRAM
+        measure = self.observe if of_values else self.add
+        return lambda amount: measure(metric, amount, **attributes)
 
     def internal_error(self, where: str) -> None:
         error = sys.exc_info()[1]

@@ -106,6 +106,34 @@ def test_an_unknown_metric_is_our_failure_not_the_hosts(
     assert bench.value("runguard.internal_errors") == 3
 
 
+def test_a_bound_function_counts_in_the_series_that_add_counts_in(bench: Bench) -> None:
+    count = bench.recorder.bind("runguard.stt.streams", provider="deepgram", model="nova-3")
+    count(1)
+    bench.recorder.add("runguard.stt.streams", 1, provider="deepgram", model="nova-3")
+    bench.telemetry.use_hub("/nowhere")  # another sink: what was bound before goes there, too
+    count(1)
+    assert bench.value("runguard.stt.streams", provider="deepgram") == 2
+    counted = bench.telemetry.snapshot()["metrics"]["runguard.stt.streams"]
+    assert [series["value"] for series in counted] == [3]
+
+
+def test_a_bound_function_knows_the_agent_and_records_values(bench: Bench) -> None:
+    bench.recorder.bind("runguard.jobs.alone")(1)
+    bench.recorder.bind("runguard.guard.duration", guard="vad_misfire")(0.25)
+    assert bench.value("runguard.jobs.alone", agent="helper") == 1
+    (point,) = bench.points("runguard.guard.duration")
+    assert (point.count, point.sum) == (1, 0.25)
+
+
+def test_what_cannot_be_bound_is_our_failure_not_the_hosts(bench: Bench) -> None:
+    bench.recorder.bind("runguard.no.such")(1)
+    assert bench.value("runguard.internal_errors", where="Recorder.bind") == 1
+    broken = Bench(meter_provider=object())
+    broken.recorder.bind("runguard.room.connects", connect="ok")(1)
+    counted = broken.telemetry.snapshot()["metrics"]
+    assert counted["runguard.room.connects"][0]["value"] == 1
+
+
 def test_a_broken_tracer_costs_the_span_only() -> None:
     class Broken:
         def get_tracer(self, *_: Any) -> Any:
