@@ -123,7 +123,7 @@ class PeriodPricer:
     def _count(self, line: _Line, period: Lasting, waste: Lasting | None, now: float) -> None:
         running = line.running
         amount, unpriced = running.come_to(period.seconds(now), period.amount)
-        labels = {"component": running.component, **self._meter.names_of(running)}
+        labels = running.account.labels
         delta, line.estimated = amount - line.estimated, max(amount, line.estimated)
         if delta > 0:
             self._add(period, "runguard.cost.estimated", delta, labels)
@@ -138,7 +138,7 @@ class PeriodPricer:
         wasted = running.come_to(period.seconds(until), period.amount)[0] - line.before
         if wasted > line.wasted:
             guard = waste.attributes.get("guard", "")
-            by = {"guard": guard, "component": running.component}
+            by = {"guard": guard, "component": labels["component"]}
             self._add(period, "runguard.cost.wasted", wasted - line.wasted, by)
             line.wasted = wasted
 

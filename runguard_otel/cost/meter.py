@@ -13,9 +13,10 @@ from typing import Protocol
 from runguard_otel.core.keyed import BoundedMap
 from runguard_otel.core.ports import Recorder, Usage
 from runguard_otel.core.verdict import Clock
+from runguard_otel.cost.account import Account
 from runguard_otel.cost.ledger import Ledger, SessionCost, Turn
 from runguard_otel.cost.price import Price
-from runguard_otel.cost.pricebook import Model, PriceBook
+from runguard_otel.cost.pricebook import PriceBook
 from runguard_otel.cost.rates import Charge, exact, group_of, natural_units
 
 __all__ = ["Handle", "Meter", "Running", "Show", "show_nobody"]
@@ -23,6 +24,8 @@ __all__ = ["Handle", "Meter", "Running", "Show", "show_nobody"]
 logger = logging.getLogger("runguard_otel")
 
 MAX_RUNNING = 10_000
+MAX_ACCOUNTS = 256
+"""Models on one bill; a process that makes up names for more opens them anew."""
 SELF_HOSTED = "self_hosted"
 
 
@@ -49,11 +52,7 @@ def show_nobody(kind: str, attributes: Mapping[str, str], began: float) -> Handl
 class Running:
     """Something that is billed while it lasts: a stream or a connection."""
 
-    session: str
-    component: str
-    provider: str
-    model: str
-    price: Price | None
+    account: Account
     meter: str
     opened: float
     pushed: float = 0.0
@@ -70,9 +69,9 @@ class Running:
             pushed: Seconds of audio that went into it.
         """
         seconds = pushed if self.meter == "audio_seconds" else max(pushed, lasted, 0.0)
-        if self.price is None:
+        if self.account.model.price is None:
             return Decimal(0), natural_units({self.meter: seconds})
-        return self.price.charge({self.meter: exact(seconds)}).amount, {}
+        return self.account.charge({self.meter: exact(seconds)}).amount, {}
 
 
 class Meter:
@@ -118,7 +117,7 @@ class Meter:
         self._show = show
         self._tick_seconds = tick_seconds
         self._ticking = False
-        self._tokens: dict[object, tuple[str, Model, list[float]]] = {}
+        self._tokens: dict[object, tuple[Account, list[float]]] = {}
         self._waste: dict[str, Handle] = {}
         self._ledgers: BoundedMap[str, Ledger] = BoundedMap(lambda _: Ledger(), 1000)
         self._streams: dict[object, Running] = {}
@@ -130,47 +129,35 @@ class Meter:
 
     def used(self, usage: Usage) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
-        session = self._session()
-        model = self._model(usage.component, usage.provider, usage.model)
-        price, quantities = model.price, usage.quantities
         with self._lock:
-            ledger = self._ledgers.get(session)
+            account = self._account(usage.component, usage.provider, usage.model)
+            quantities = usage.quantities
             if usage.streamed:
-                for _, reported, pushed in self._tokens.values():
-                    if reported == model:
-                        pushed[0] = 0.0
-                quantities = self._without_audio_of_the_stream(ledger, model, quantities)
-            if not any(quantities.values()):
-                return self.settle()
-            try:
-                charge = (
-                    price.charge(quantities)
-                    if price
-                    else Charge(unpriced=natural_units(quantities))
-                )
-            except (ValueError, ArithmeticError):
-                self._warn_once(usage)
-                charge = Charge(unpriced={"request": Decimal(1)})
-            self._book(ledger, usage.component, model, charge)
-            if charge.amount and usage.component in ("llm", "tts"):
-                ledger.add_turn(usage.component, charge.amount, usage.turn)
+                quantities = self._without_audio_of_the_stream(account, quantities)
+            if any(quantities.values()):
+                try:
+                    charge = account.charge(quantities)
+                except (ValueError, ArithmeticError):
+                    self._warn_once(usage)
+                    charge = Charge(unpriced={"request": Decimal(1)})
+                account.book(charge)
+                if charge.amount and usage.component in ("llm", "tts"):
+                    account.ledger.add_turn(usage.component, charge.amount, usage.turn)
             self.settle()
-        return None
 
     def stream_opened(self, key: object, provider: str, model: str) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
-        known = self._model("stt", provider, model)
-        price = known.price
-        groups = {group_of(meter) for meter in price.rates} if price else {"audio"}
-        meter = _meter_of(price)
         with self._lock:
             session = self._session()
+            account = self._account("stt", provider, model)
+            price = account.model.price
+            groups = {group_of(meter) for meter in price.rates} if price else {"audio"}
             if "token" in groups:  # paid by what the provider reports, not by time
                 if len(self._tokens) < MAX_RUNNING:
-                    self._tokens[key] = session, known, [0.0]
+                    self._tokens[key] = account, [0.0]
                 return
-            self._ledgers.get(session).streamed.add((known.provider, known.name))
-            running = Running(session, "stt", provider, model, price, meter, self._clock())
+            account.ledger.streamed.add((account.model.provider, account.model.name))
+            running = Running(account, _meter_of(price), self._clock())
             if len(self._streams) >= MAX_RUNNING:
                 self.stream_closed(next(iter(self._streams)))
             running.handle = self._show(
@@ -189,7 +176,7 @@ class Meter:
             if running.handle is not None:
                 running.handle.amount(running.pushed)
         elif key in self._tokens:
-            self._tokens[key][2][0] += seconds
+            self._tokens[key][1][0] += seconds
 
     def stream_closed(self, key: object) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
@@ -201,10 +188,9 @@ class Meter:
                     running.handle.end()
             unreported = self._tokens.pop(key, None)
             if unreported is not None:
-                session, model, (seconds,) = unreported
+                account, (seconds,) = unreported
                 if seconds > 0:  # the number of tokens is unknown
-                    charge = Charge(unpriced=natural_units({"audio_seconds": seconds}))
-                    self._book(self._ledgers.get(session), "stt", model, charge)
+                    account.book(Charge(unpriced=natural_units({"audio_seconds": seconds})))
 
     def connection_opened(self, key: object) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
@@ -212,8 +198,8 @@ class Meter:
         with self._lock:
             self.connection_closed(key)
             parts = [
-                Running(session, c, p, m, self.find(c, p, m), "connection_seconds", now)
-                for c, p, m in self.connection_parts()
+                Running(self._account(*part), "connection_seconds", now)
+                for part in self.connection_parts()
             ]
             self._connections[key] = parts
             handle = self._show("connection", {"job": session}, now)
@@ -275,9 +261,11 @@ class Meter:
         """The cheapest open STT stream that is paid by the open second, or ``None``."""
         with self._lock:
             found = [
-                (r.price.rates["open_seconds"] / r.price.per, r.provider, r.model, r.price)
-                for r in self._streams.values()
-                if r.price is not None and r.meter == "open_seconds"
+                (price.rates["open_seconds"] / price.per, model.provider, model.name, price)
+                for running in self._streams.values()
+                for model in (running.account.model,)
+                for price in (model.price,)
+                if price is not None and running.meter == "open_seconds"
             ]
         if not found:
             return None
@@ -292,18 +280,10 @@ class Meter:
             attributes: As its job showed it.
         """
         if kind == "connection":
-            return [
-                Running("", c, p, m, self.find(c, p, m), "connection_seconds", 0.0)
-                for c, p, m in self.connection_parts()
-            ]
-        provider, model = attributes.get("provider", ""), attributes.get("model", "")
-        price = self.find("stt", provider, model)
-        return [Running("", "stt", provider, model, price, _meter_of(price), 0.0)]
-
-    def names_of(self, running: Running) -> dict[str, str]:
-        """Provider and model of a line, as metrics carry them."""
-        model = self._model(running.component, running.provider, running.model)
-        return {"provider": model.provider, "model": model.name}
+            parts = self.connection_parts()
+            return [Running(self._account(*part), "connection_seconds", 0.0) for part in parts]
+        account = self._account("stt", attributes.get("provider", ""), attributes.get("model", ""))
+        return [Running(account, _meter_of(account.model.price), 0.0)]
 
     def waste(self, guard: str) -> None:
         """From here on this whole session is waste that ``guard`` saw and may not end."""
@@ -331,19 +311,30 @@ class Meter:
 
     def find(self, component: str, provider: str, model: str) -> Price | None:
         """The price row in force under this meter's plan."""
-        return self._model(component, provider, model).price
+        return self.book.find(component, provider, model, self.plan)
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _model(self, component: str, provider: str, model: str) -> Model:
-        return self.book.model(component, provider, model, self.plan)
+    def _account(self, component: str, provider: str, model: str) -> Account:
+        """A model on the bill of the session the calling code belongs to."""
+        ledger, key = self.ledger(), (component, provider, model)
+        account = ledger.accounts.get(key)
+        if account is None:
+            known = self.book.model(component, provider, model, self.plan)
+            if len(ledger.accounts) >= MAX_ACCOUNTS:
+                ledger.accounts.clear()
+            account = ledger.accounts[key] = Account(ledger, component, known, self._recorder)
+        return account
 
-    @staticmethod
     def _without_audio_of_the_stream(
-        ledger: Ledger, model: Model, quantities: Mapping[str, float]
+        self, account: Account, quantities: Mapping[str, float]
     ) -> Mapping[str, float]:
         """An open stream is metered itself: plugins report its audio late, in part or twice."""
-        if (model.provider, model.name) in ledger.streamed:
+        model = account.model
+        for other, pushed in self._tokens.values():
+            if other.model == model:
+                pushed[0] = 0.0
+        if (model.provider, model.name) in account.ledger.streamed:
             if model.price is None:
                 return {}
             return {meter: q for meter, q in quantities.items() if meter != "audio_seconds"}
@@ -353,16 +344,13 @@ class Meter:
         return quantities
 
     def _accrue(self, running: Running) -> None:
-        ledger = self._ledgers.get(running.session)
-        model = self._model(running.component, running.provider, running.model)
         amount, unpriced = running.come_to(self._clock() - running.opened, running.pushed)
         counted = running.handle is None
         for unit, quantity in unpriced.items():
             left, running.unpriced = quantity - running.unpriced, quantity
-            charge = Charge(unpriced={unit: left})
-            self._book(ledger, running.component, model, charge, counted=counted)
+            running.account.book(Charge(unpriced={unit: left}), counted=counted)
         delta, running.billed = amount - running.billed, amount
-        self._book(ledger, running.component, model, Charge(delta), counted=counted)
+        running.account.book(Charge(delta), counted=counted)
 
     def _start_ticking(self, running: Running) -> None:
         """What no worker counts is counted by a thread, for as long as something lasts."""
@@ -378,47 +366,6 @@ class Meter:
                     self._ticking = False
                     return
                 self.settle(force=True)
-
-    def _book(
-        self,
-        ledger: Ledger,
-        component: str,
-        model: Model,
-        charge: Charge,
-        *,
-        counted: bool = True,
-    ) -> None:
-        if charge.amount > 0:
-            ledger.add(component, charge.amount)
-        if charge.amount > 0 and counted:
-            # A counter takes floats; nowhere else does money become one.
-            self._recorder.add(
-                "runguard.cost.estimated",
-                float(charge.amount),
-                component=component,
-                provider=model.provider,
-                model=model.name,
-            )
-            if ledger.wasting:
-                self._recorder.add(
-                    "runguard.cost.wasted",
-                    float(charge.amount),
-                    guard=ledger.wasting,
-                    component=component,
-                )
-        for unit, quantity in (charge.unpriced or {}).items():
-            if quantity > 0:
-                ledger.add_unpriced(component, unit, quantity)
-                if not counted:
-                    continue
-                self._recorder.add(
-                    "runguard.cost.unpriced",
-                    float(quantity),
-                    component=component,
-                    provider=model.provider,
-                    model=model.name,
-                    unit=unit,
-                )
 
     def _warn_once(self, usage: Usage) -> None:
         if not self._warned:

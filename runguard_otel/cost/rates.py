@@ -232,9 +232,9 @@ def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decima
     sums: dict[str, Decimal] = {}
     for meter, quantity in quantities.items():
         if quantity:
-            group = _GROUP[meter]
-            sums[group] = _EXACT.add(sums.get(group, _ZERO), exact(quantity))
-    for group in GROUPS:
+            group, number = _GROUP[meter], exact(quantity)
+            sums[group] = _EXACT.add(sums[group], number) if group in sums else number
+    for group in GROUPS if len(sums) > 1 else sums:
         if group in sums:
             unit, size = _UNIT[group]
             return {unit: _EXACT.divide(sums[group], size)}

@@ -43,7 +43,6 @@ class _Stay:
 
 
 _NOTHING: Final = Decimal(0)
-Line = tuple[Running, dict[str, str]]
 
 
 class Costs:
@@ -74,13 +73,10 @@ class Costs:
         self._tells = tells
         self._wall = wall
         self._began = wall()
-        lines = [
-            (running, {"component": running.component, **meter.names_of(running)})
-            for running in meter.lines_of("connection", {})
-        ]
-        self._lines: dict[Role, list[Line]] = {
+        lines = meter.lines_of("connection", {})
+        self._lines: dict[Role, list[Running]] = {
             Role.AGENT: lines,
-            Role.CALLER: [line for line in lines if line[0].component == "transport"],
+            Role.CALLER: [line for line in lines if line.account.component == "transport"],
         }
         self._stays: OrderedDict[str, _Stay] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
@@ -147,7 +143,8 @@ class Costs:
             return
         stay.due = now + _LOOK_SECONDS
         name = stay.member.agent or agent
-        for number, (_, labels) in enumerate(self._lines[stay.member.role]):
+        for number, line in enumerate(self._lines[stay.member.role]):
+            labels = line.account.labels
             more, unpriced = self._come_to(stay, number, now - stay.member.joined)
             if not self._tells():
                 continue
@@ -166,8 +163,8 @@ class Costs:
         self, stay: _Stay, number: int, lasted: float
     ) -> tuple[Decimal, dict[str, Decimal]]:
         """What of a line is not counted yet, and from now on is."""
-        running, _ = self._lines[stay.member.role][number]
-        amount, unpriced = running.come_to(max(lasted, 0.0), 0)
+        line = self._lines[stay.member.role][number]
+        amount, unpriced = line.come_to(max(lasted, 0.0), 0)
         more = amount - stay.counted[number]
         if more > 0:
             stay.counted[number] = amount

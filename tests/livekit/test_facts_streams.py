@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -87,15 +86,13 @@ async def test_each_attempt_of_a_stream_is_seen() -> None:
     attempts: list[str] = []
     stream: Any = ScriptedSTT().stream()
 
-    def fail(_: Callable[..., Any]) -> Callable[..., Any]:
-        async def run(*_: Any, **__: Any) -> None:
-            if len(attempts) < 3:
-                raise APIConnectionError("two attempts fail")
-
-        return run
+    async def run(*_: Any, **__: Any) -> None:
+        if len(attempts) < 3:
+            raise APIConnectionError("two attempts fail")
 
     stream._conn_options = dataclasses.replace(stream._conn_options, retry_interval=0.0)
-    facts.around_attempts(stream, fail)
+    own = facts.replace_attempts(stream, run)
+    assert own == type(stream)._run.__get__(stream)
     facts.on_attempt(stream, lambda: attempts.append("begins"))
     task = facts.stream_task(stream)
     assert task is not None

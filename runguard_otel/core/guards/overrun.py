@@ -173,7 +173,7 @@ class JobPolicy:
             it was not known.
         """
         now = self.clock()
-        self._measure(now)
+        self._measure(now - self._active)
         found = self._sessions.pop(session, None)
         self._settle()
         if found is None or found.age.since is None:
@@ -278,12 +278,13 @@ class JobPolicy:
             found += [(DURATION, session.age), (CLOSE_HUNG, session.closing)]
         return found
 
-    def _measure(self, now: float) -> None:
+    def _measure(self, idle: float) -> None:
         for session in self._sessions.values():
-            session.idle = max(session.idle, now - self._active)
+            if idle > session.idle:
+                session.idle = idle
 
     def _live(self, now: float) -> None:
-        self._measure(now)
+        self._measure(now - self._active)
         self._active = now
         if self._silent.tripped:
             self._silent.end()

@@ -12,13 +12,13 @@ from typing import Any
 
 __all__ = [
     "abort_stream",
-    "around_attempts",
     "asked_model",
     "final_words",
     "measured_twice",
     "on_attempt",
     "pushed_rate",
     "refused_stream",
+    "replace_attempts",
     "stream_task",
     "stt_of",
     "takes_audio",
@@ -59,10 +59,7 @@ def unmeasured_characters(stream: Any) -> int:
 
 def final_words(event: Any) -> str:
     """What a ``SpeechEvent`` says for good; ``""`` for every other event (0.12 to 1.8)."""
-    if (
-        str(getattr(event.type, "value", event.type)) != "final_transcript"
-        or not event.alternatives
-    ):
+    if event.type != "final_transcript" or not event.alternatives:  # an enumeration of strings
         return ""
     return str(event.alternatives[0].text or "").strip()
 
@@ -96,26 +93,25 @@ def when_stream_ends(stream: Any, callback: Callable[[Any], None]) -> None:
     stream._task.add_done_callback(callback)
 
 
-def around_attempts(stream: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put ``wrap(run)`` in the place of ``run``, which is awaited for each attempt of a request.
+def replace_attempts(stream: Any, attempt: Callable[..., Any]) -> Callable[..., Any]:
+    """Have ``attempt`` awaited for each attempt of a request, in place of what is returned.
 
     That is ``_run`` of every stream of a model, in every release. It is replaced on the stream
     alone, which is quicker than on every class of every plugin. Read in 0.12 to 1.8.
     """
-    stream._run = wrap(stream._run)
+    run: Callable[..., Any] = stream._run
+    stream._run = attempt
+    return run
 
 
 def on_attempt(stream: Any, callback: Callable[[], None]) -> None:
     """Call ``callback`` each time a stream begins to talk to its provider (0.12 to 1.8)."""
 
-    def wrap(run: Callable[..., Any]) -> Callable[..., Any]:
-        async def attempt(*args: Any, **kwargs: Any) -> Any:
-            callback()
-            return await run(*args, **kwargs)
+    async def attempt(*args: Any, **kwargs: Any) -> Any:
+        callback()
+        return await run(*args, **kwargs)
 
-        return attempt
-
-    around_attempts(stream, wrap)
+    run = replace_attempts(stream, attempt)
 
 
 def abort_stream(stream: Any) -> None:

@@ -106,8 +106,10 @@ class StreamWatch:
 
     def result(self, stream: Any, event: Any, *_: Any, **__: Any) -> None:
         """``RecognizeStream.__anext__``: words are a sign of life, and make reconnects worth it."""
+        if not final_words(event):
+            return  # a guess, as most are
         entry: _Entry | None = stream.__dict__.get(_ENTRY)
-        if entry is None or not final_words(event):
+        if entry is None:
             return
         entry.policy.genuine()
         if not (entry.session and self._judged):  # else the misfire guard says what is genuine

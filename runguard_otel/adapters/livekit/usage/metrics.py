@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from runguard_otel.adapters.livekit.facts.models import billed_as, served_by, tier_of
 from runguard_otel.core.ports import Usage
@@ -19,7 +20,7 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
         owner: The ``AgentActivity`` that got it, or anything else with the model as its ``stt``,
             ``llm`` or ``tts``; asked for names where the metrics have none (before 1.2).
     """
-    billed = _BILLED.get(str(getattr(metrics, "type", "")))
+    billed = _BILLED.get(getattr(metrics, "type", ""))
     if billed is None:
         return None
     component, amounts = billed
@@ -33,11 +34,8 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
             model = billed_as(asked, model)
         elif component == "llm":
             model += tier_of(asked, model)
-    thought = quantities.pop("unsplit_tokens", 0)
-    if thought and _thinks_aloud(provider, model):
-        quantities["output_tokens"] += thought
-    elif thought:
-        quantities["unsplit_tokens"] = thought
+    if "unsplit_tokens" in quantities and _thinks_aloud(provider, model):
+        quantities["output_tokens"] += quantities.pop("unsplit_tokens")
     return Usage(
         component,
         provider,
@@ -57,34 +55,72 @@ def _thinks_aloud(provider: str, model: str) -> bool:
     return "gemini" in named or "google" in named or "vertex" in named
 
 
+class _Numbers:
+    """Reads some numbers of a metrics object; 0 for what it does not have, or leaves out.
+
+    Args:
+        *names: Its attributes, two or more.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._at_once = attrgetter(*names)
+
+    def __call__(self, metrics: Any) -> tuple[Any, ...]:
+        try:
+            found: tuple[Any, ...] = self._at_once(metrics)
+        except AttributeError:  # not in this release
+            found = tuple(getattr(metrics, name, 0) for name in self._names)
+        return tuple(number or 0 for number in found) if None in found else found
+
+
+_LLM: Final = _Numbers(
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "prompt_cached_tokens",
+    "cache_creation_tokens",
+)
+_DECISION: Final = _Numbers(
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "prompt_cached_tokens",
+    "cache_creation_tokens",
+)
+
+
 def _get(metrics: Any, name: str) -> float:
     value: float = getattr(metrics, name, 0) or 0
     return value
 
 
 def _llm(metrics: Any) -> dict[str, float]:
-    return _text(metrics, _get(metrics, "prompt_tokens"), _get(metrics, "completion_tokens"))
+    return _text(*_LLM(metrics))
 
 
 def _decision(metrics: Any) -> dict[str, float]:
-    return _text(metrics, _get(metrics, "input_tokens"), _get(metrics, "output_tokens"))
+    return _text(*_DECISION(metrics))
 
 
-def _text(metrics: Any, prompt: float, output: float) -> dict[str, float]:
-    cached, written = _get(metrics, "prompt_cached_tokens"), _get(metrics, "cache_creation_tokens")
-    beside = _get(metrics, "total_tokens") - prompt - output
+def _text(
+    prompt: float, output: float, total: float, cached: float, written: float
+) -> dict[str, float]:
+    beside = total - prompt - output
     if beside > 0 and beside == cached + written:
         prompt, beside = prompt + beside, 0  # old Bedrock: its prompt is net of what was cached
     if not (prompt or output or cached or written or beside > 0):
         # Cancelled before its provider said what it used. It will be billed all the same.
         return {"requests": 1}
-    return {
+    quantities = {
         "input_tokens": prompt - cached - written,
         "cached_input_tokens": cached,
         "cache_write_tokens": written,
         "output_tokens": output,
-        "unsplit_tokens": max(beside, 0),
     }
+    if beside > 0:
+        quantities["unsplit_tokens"] = beside
+    return quantities
 
 
 def _stt(metrics: Any) -> dict[str, float]:
@@ -126,7 +162,9 @@ def _realtime(metrics: Any) -> dict[str, float]:
     quantities["output_tokens"] = _get(made, "text_tokens")
     quantities["output_audio_tokens"] = _get(made, "audio_tokens")
     parts = _get(metrics, "input_tokens") + _get(metrics, "output_tokens")
-    quantities["unsplit_tokens"] = max(_get(metrics, "total_tokens") - parts, 0) if parts else 0
+    beside = _get(metrics, "total_tokens") - parts
+    if parts and beside > 0:
+        quantities["unsplit_tokens"] = beside
     return quantities
 
 

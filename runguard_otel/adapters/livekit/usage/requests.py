@@ -16,7 +16,6 @@ model inside, and only the session knows which of them it listens to.
 
 from __future__ import annotations
 
-from collections import deque
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 from runguard_otel.adapters.livekit.facts.job import in_activity
 from runguard_otel.adapters.livekit.facts.models import measured_by_adapter
 from runguard_otel.adapters.livekit.usage.metrics import usage_of
-from runguard_otel.adapters.livekit.usage.unreported import reported, reported_inside
+from runguard_otel.adapters.livekit.usage.unreported import measured_inside
 from runguard_otel.core.ports import UsagePort
 
 __all__ = ["Requests"]
@@ -46,12 +45,12 @@ class Requests:
         self._port = port
         # Emitting to several listeners is synchronous; the rest is room for threads. Strong
         # references on purpose: an id alone could be reused.
-        self._recent: deque[Any] = deque()
-        self._known: set[int] = set()
+        self._recent: dict[int, Any] = {}
 
     def in_session(self, activity: Any, _: Any, ev: Any, *__: Any, **___: Any) -> None:
         """``AgentActivity._on_metrics_collected``."""
-        self._used(ev, activity)
+        if not measured_inside() and id(ev) not in self._recent:
+            self._used(ev, activity)
 
     async def session_starts(self, wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         """``AgentSession.start``: whatever it starts belongs to a session."""
@@ -61,36 +60,33 @@ class Requests:
         finally:
             _in_session.reset(token)
 
-    def of_llm(self, model: Any, _: Any, event: str, *args: Any, **__: Any) -> None:
-        """``LLM.emit``."""
-        self._alone(event, args, llm=model)
+    def of_llm(self, model: Any, _: Any, event: str, ev: Any = None, *__: Any, **___: Any) -> None:
+        """``LLM.emit``: a session that listens has had it by now."""
+        if event == "metrics_collected" and id(ev) not in self._recent:
+            self._alone(ev, llm=model)
 
-    def of_stt(self, model: Any, _: Any, event: str, *args: Any, **__: Any) -> None:
+    def of_stt(self, model: Any, _: Any, event: str, ev: Any = None, *__: Any, **___: Any) -> None:
         """``STT.emit``."""
-        self._alone(event, args, stt=model)
+        if event == "metrics_collected" and id(ev) not in self._recent:
+            self._alone(ev, stt=model)
 
-    def of_tts(self, model: Any, _: Any, event: str, *args: Any, **__: Any) -> None:
+    def of_tts(self, model: Any, _: Any, event: str, ev: Any = None, *__: Any, **___: Any) -> None:
         """``TTS.emit``."""
-        self._alone(event, args, tts=model)
+        if event == "metrics_collected" and id(ev) not in self._recent:
+            self._alone(ev, tts=model)
 
-    def _alone(self, event: str, args: tuple[Any, ...], **owner: Any) -> None:
-        if event != "metrics_collected" or not args:
-            return
-        reported()
+    def _alone(self, metrics: Any, **owner: Any) -> None:
         # `generate_reply` runs in the caller's context, except for what the host knows of it
-        if _in_session.get() or in_activity() or measured_by_adapter(args[0]):
+        if measured_inside() or _in_session.get() or in_activity() or measured_by_adapter(metrics):
             return
-        self._used(args[0], SimpleNamespace(**owner))
+        self._used(metrics, SimpleNamespace(**owner))
 
     def _used(self, metrics: Any, owner: Any) -> None:
-        if reported_inside():
-            return
         usage = usage_of(metrics, owner)
         if usage is None:
             self._port.settle()
-        elif id(metrics) not in self._known:
-            self._known.add(id(metrics))
-            self._recent.append(metrics)
-            if len(self._recent) > MAX_RECENT:
-                self._known.discard(id(self._recent.popleft()))
-            self._port.used(usage)
+            return
+        self._recent[id(metrics)] = metrics
+        if len(self._recent) > MAX_RECENT:
+            del self._recent[next(iter(self._recent))]
+        self._port.used(usage)

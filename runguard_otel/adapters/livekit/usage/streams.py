@@ -16,7 +16,7 @@ from runguard_otel.adapters.livekit.facts.models import billed_as, is_stt_adapte
 from runguard_otel.adapters.livekit.facts.streams import pushed_rate, stt_of, when_stream_ends
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.safety import shield
-from runguard_otel.core.ports import Recorder
+from runguard_otel.core.ports import Count, Recorder
 
 __all__ = ["Streams"]
 
@@ -33,6 +33,7 @@ class _Stream:
     stream: Any
     provider: str
     model: str
+    count: Count
     samples: list[int] = field(default_factory=list)  # of each frame that is not reported yet
 
     @property
@@ -60,7 +61,9 @@ class Streams:
         model = stt_of(stream)
         if is_stt_adapter(model):
             return
-        entry = _Stream(stream, *model_names(model))
+        provider, name = model_names(model)
+        count = self._recorder.bind("runguard.stt.audio", provider=provider, model=name)
+        entry = _Stream(stream, provider, name, count)
         when_stream_ends(stream, lambda _: self._closed(entry))
         self._later(entry)  # first: without a timer, notes would pile up
         vars(stream)[HEARD] = entry.samples.append
@@ -125,9 +128,7 @@ class Streams:
         rate = pushed_rate(entry.stream)
         if samples and rate:  # the host refuses a stream whose frames differ in it
             seconds = sum(samples) / rate
-            self._recorder.add(
-                "runguard.stt.audio", seconds, provider=entry.provider, model=entry.model
-            )
+            entry.count(seconds)
             if self._usage is not None:
                 self._usage.stream_audio(entry.key, seconds)
 

@@ -16,16 +16,16 @@ from typing import Any, Final
 
 from runguard_otel.adapters.livekit.facts.models import is_adapter, names_of
 from runguard_otel.adapters.livekit.facts.streams import (
-    around_attempts,
     asked_model,
     measured_twice,
+    replace_attempts,
     unmeasured_characters,
     was_refused,
 )
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Recorder, Usage, UsagePort
 
-__all__ = ["Unreported", "reported", "reported_inside"]
+__all__ = ["Unreported", "measured_inside"]
 
 _ENTRY: Final = "_runguard_request"
 _measured: ContextVar[_Request | None] = ContextVar("runguard_request", default=None)
@@ -34,26 +34,38 @@ _measured: ContextVar[_Request | None] = ContextVar("runguard_request", default=
 class _Request:
     """One request, which may take several attempts."""
 
-    __slots__ = ("inside", "lost", "open", "reported")
+    __slots__ = ("inside", "lost", "open", "reported", "run")
 
     def __init__(self, *, inside: bool = False) -> None:
         self.inside = inside  # another one makes it, and is measured
         self.open = False
         self.lost = 0
         self.reported = False
+        self.run: Any = None
+
+    async def attempt(self, *args: Any, **kwargs: Any) -> Any:
+        """In the place of what is awaited for each attempt."""
+        self.open = True
+        try:
+            return await self.run(*args, **kwargs)
+        except Exception as error:
+            self.open = False
+            if not was_refused(error):
+                self.lost += 1
+            raise
 
 
-def reported() -> None:
-    """The host has measured the request whose monitor is running."""
+def measured_inside() -> bool:
+    """The host has measured the request whose monitor is running.
+
+    Returns:
+        Whether the stream inside of it is measured as well: then that one counts.
+    """
     entry = _measured.get()
-    if entry is not None:
-        entry.reported = True
-
-
-def reported_inside() -> bool:
-    """Whether what the host measures just now was measured as the stream inside it, too."""
-    entry = _measured.get()
-    return entry is not None and entry.inside
+    if entry is None:
+        return False
+    entry.reported = True
+    return entry.inside
 
 
 class Unreported:
@@ -75,32 +87,16 @@ class Unreported:
         if is_adapter(asked_model(stream)):
             return
         entry = vars(stream)[_ENTRY] = _Request(inside=measured_twice(stream))
-        if entry.inside:
-            return
-
-        def wrap(run: Any) -> Any:
-            async def attempt(*args: Any, **kwargs: Any) -> Any:
-                entry.open = True
-                try:
-                    return await run(*args, **kwargs)
-                except Exception as error:
-                    entry.open = False
-                    if not was_refused(error):
-                        entry.lost += 1
-                    raise
-
-            return attempt
-
-        around_attempts(stream, wrap)
+        if not entry.inside:
+            entry.run = replace_attempts(stream, entry.attempt)
 
     async def measuring(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         """``_metrics_monitor_task``: what it has not reported when it ends is lost to it."""
         entry: _Request | None = stream.__dict__.get(_ENTRY)
-        token = _measured.set(entry)
+        _measured.set(entry)  # until its task ends, which is now or right after
         try:
             return await wrapped(*args, **kwargs)
         finally:
-            _measured.reset(token)
             # Most requests of a model end here; of a voice, an answer may be cut after its report.
             if entry is not None and (
                 entry.lost or (entry.open and (self._component == "tts" or not entry.reported))

@@ -1,0 +1,89 @@
+"""One model on the bill of one session: its price, and the series that count it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from runguard_otel.core.ports import Count, Recorder
+from runguard_otel.cost.ledger import Ledger
+from runguard_otel.cost.pricebook import Model
+from runguard_otel.cost.rates import Charge, natural_units
+
+__all__ = ["Account"]
+
+
+class Account:
+    """Prices what one model is used for, and puts it on the bill.
+
+    Args:
+        ledger: The session's bill. Its meter holds the lock.
+        component: What the model does there.
+        model: As the price book knows it.
+        recorder: Gets ``runguard.cost.estimated``, ``.unpriced`` and ``.wasted``.
+    """
+
+    __slots__ = ("_counts", "_recorder", "component", "labels", "ledger", "model")
+
+    def __init__(self, ledger: Ledger, component: str, model: Model, recorder: Recorder) -> None:
+        self.ledger = ledger
+        self.component = component
+        self.model = model
+        self.labels = {
+            "component": component,
+            "provider": model.provider,
+            "model": model.name,
+        }
+        """As metrics carry them."""
+        self._recorder = recorder
+        self._counts: dict[str, Count] = {}  # by unit; "" is money
+
+    def charge(self, quantities: Mapping[str, float | Decimal]) -> Charge:
+        """What one use costs.
+
+        Args:
+            quantities: Amount by meter.
+
+        Raises:
+            ValueError: If a quantity is negative or not a number.
+            KeyError: If a meter does not exist.
+        """
+        price = self.model.price
+        if price is None:
+            return Charge(unpriced=natural_units(quantities))
+        return price.charge(quantities)
+
+    def book(self, charge: Charge, *, counted: bool = True) -> None:
+        """Put a charge on the bill.
+
+        Args:
+            charge: What was charged; of a negative amount, which is a correction, nothing is put.
+            counted: Whether it is counted here; where not, the worker does.
+        """
+        if charge.amount > 0:
+            self.ledger.add(self.component, charge.amount)
+            if counted:
+                # A counter takes floats; nowhere else does money become one.
+                amount = float(charge.amount)
+                (self._counts.get("") or self._bind(""))(amount)
+                if self.ledger.wasting:
+                    self._recorder.add(
+                        "runguard.cost.wasted",
+                        amount,
+                        guard=self.ledger.wasting,
+                        component=self.component,
+                    )
+        if charge.unpriced:
+            for unit, quantity in charge.unpriced.items():
+                if quantity > 0:
+                    self.ledger.add_unpriced(self.component, unit, quantity)
+                    if counted:
+                        (self._counts.get(unit) or self._bind(unit))(float(quantity))
+
+    def _bind(self, unit: str) -> Count:
+        if unit:
+            count = self._recorder.bind("runguard.cost.unpriced", **self.labels, unit=unit)
+        else:
+            count = self._recorder.bind("runguard.cost.estimated", **self.labels)
+        self._counts[unit] = count
+        return count
