@@ -60,6 +60,8 @@ class Breaker:
 
     def is_open(self, now: float) -> bool:
         """Whether the guard should act at ``now``: open or half-open."""
+        if self._state is BreakerState.CLOSED:  # nearly always, and no time opens one
+            return False
         return self.state(now) is not BreakerState.CLOSED
 
     def open(self, now: float) -> bool:
@@ -79,7 +81,7 @@ class Breaker:
 
     def healthy(self, now: float) -> bool:
         """A healthy event; true if it closed the breaker."""
-        if not self.is_open(now):
+        if self._state is BreakerState.CLOSED or not self.is_open(now):
             return False
         self._seen += 1
         if self._seen < self._proofs:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from enum import Enum
+from math import isnan
 from numbers import Real
 from typing import Final
 
@@ -39,9 +39,7 @@ def known_confidence(reported: object) -> float | None:
             and what is no number mean nothing.
     """
     number = _number(reported)
-    if number is None or not 0.0 < number <= 1.0 + _ROUNDING:
-        return None
-    return min(number, 1.0)
+    return None if number is None else _meant(number)
 
 
 class ConfidenceScales:
@@ -63,15 +61,23 @@ class ConfidenceScales:
             reported: What it said.
         """
         number = _number(reported)
-        if number is not None and not -_ROUNDING <= number <= 1.0 + _ROUNDING:
+        if number is None:
+            return None
+        if not -_ROUNDING <= number <= 1.0 + _ROUNDING:
             if len(self._other) < MAX_SCALES:
                 self._other.add(recogniser)
             return None
-        return None if recogniser in self._other else known_confidence(number)
+        return None if recogniser in self._other else _meant(number)
 
     def is_other(self, recogniser: Hashable) -> bool:
         """Whether the numbers of this recogniser are proven to be on another scale."""
         return recogniser in self._other
+
+
+def _meant(number: float) -> float | None:
+    if not 0.0 < number <= 1.0 + _ROUNDING:
+        return None
+    return number if number < 1.0 else 1.0
 
 
 def _number(reported: object) -> float | None:
@@ -80,4 +86,4 @@ def _number(reported: object) -> float | None:
         if type(reported) is bool or not isinstance(reported, Real):
             return None
         reported = float(reported)
-    return None if math.isnan(reported) else reported
+    return None if isnan(reported) else reported

@@ -39,6 +39,9 @@ class EchoMemory:
         seconds: How long words are remembered after the agent stopped saying them.
         max_words: Bound on what is remembered, in words of average length; the oldest go first.
 
+    Attributes:
+        speaking: Whether the agent is speaking.
+
     Raises:
         ValueError: If an argument is out of range.
     """
@@ -52,15 +55,10 @@ class EchoMemory:
         self._max_characters = max_words * _CHARACTERS_PER_WORD
         self._texts: OrderedDict[Hashable, _Text] = OrderedDict()
         self._characters = 0
-        self._speaking = False
+        self.speaking = False
         self._periods: deque[tuple[float, float]] = deque(maxlen=MAX_PERIODS)
         self._fresh = False
         self._index: WordIndex | None = None
-
-    @property
-    def speaking(self) -> bool:
-        """Whether the agent is speaking."""
-        return self._speaking
 
     @property
     def characters(self) -> int:
@@ -117,24 +115,24 @@ class EchoMemory:
 
     def started(self, now: float) -> None:
         """The agent begins, or goes on, to speak."""
-        if self._speaking:
+        if self.speaking:
             return
-        self._forget(now)
-        self._speaking = True
+        self.speaking = True
         self._periods.append((now, _GOES_ON))
-        if not self._fresh:
-            for text in self._texts.values():
-                if not text.over:
-                    text.expires = None
+        if self._texts:
+            self._forget(now)
+            if not self._fresh:
+                for text in self._texts.values():
+                    if not text.over:
+                        text.expires = None
         self._fresh = False
 
     def stopped(self, now: float) -> None:
         """The agent fell silent: it finished, was interrupted or was paused."""
-        if not self._speaking:
+        if not self.speaking:
             return
-        self._speaking, self._fresh = False, False
-        began, _ = self._periods.pop()
-        self._periods.append((began, now))
+        self.speaking = self._fresh = False
+        self._periods[-1] = (self._periods[-1][0], now)
         for text in self._texts.values():
             if text.expires is None:
                 text.expires = now + self.seconds
@@ -164,15 +162,15 @@ class EchoMemory:
             clear: Whether it was recognised with confidence. If it is not known when the voice
                 began, such words are an echo only while the agent speaks.
         """
+        if not self._texts:
+            return False
         if span is not None:
             near = self._spoke(*span, LEAD_SECONDS, PLAYOUT_SECONDS)
         else:
             near = self.audible(now, 0.0 if clear else GRACE_SECONDS)
         if not near:
             return False
-        self._forget(now)
-        if not self._texts:
-            return False
+        self._forget(now)  # what is left may be nothing, which contains no words either
         found = tokens(heard)
         if words(found) < MIN_WORDS:
             return False

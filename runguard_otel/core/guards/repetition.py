@@ -106,11 +106,9 @@ class Repetition:
         """A result reached the host, or will. ``now``: monotonic seconds."""
         self._last, self._last_tokens, self._at = heard, tokens(heard.text), now
         self._between = False
-        for voices in self._voices:
-            while voices and now - voices[0] > LATE_SECONDS:
-                voices.popleft()
-            if voices:
-                voices.popleft()
+        for voices in self._voices:  # the oldest that is not too late is the one of this result
+            while voices and now - voices.popleft() > LATE_SECONDS:
+                pass
 
     def _waiting(self, voices: deque[float]) -> bool:
         return any(self._at - began <= LATE_SECONDS for began in voices)
@@ -120,7 +118,8 @@ class Repetition:
 
         Misfires have a signature of their own, and end no row.
         """
-        found = tokens(text)
+        # What was just delivered, nearly always: its tokens are known.
+        found = self._last_tokens if text is self._last.text else tokens(text)
         if found == self._row_tokens:
             self._row += 1
         else:

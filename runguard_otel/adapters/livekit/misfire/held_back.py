@@ -24,26 +24,29 @@ class KeptBack:
     """The unsure results kept back at the beginning of the turn that is going on.
 
     If words are accepted after all, these belong before them: half a turn is another turn.
+
+    Attributes:
+        events: They, oldest first.
     """
 
-    __slots__ = ("_events",)
+    __slots__ = ("events",)
 
     def __init__(self) -> None:
-        self._events: deque[Any] = deque(maxlen=MAX_KEPT)
+        self.events: deque[Any] = deque(maxlen=MAX_KEPT)
 
     def keep(self, event: Any) -> None:
         """``event`` does not reach the host, for now."""
-        self._events.append(event)
+        self.events.append(event)
 
     def take(self) -> list[Any]:
         """What the turn began with, oldest first; from here on it is the host's."""
-        events = list(self._events)
-        self._events.clear()
+        events = list(self.events)
+        self.events.clear()
         return events
 
     def forget(self) -> None:
         """The turn is over, or a storm has come: it was nothing."""
-        self._events.clear()
+        self.events.clear()
 
 
 def drop_misfires(activity: Any, passed: Sequence[str]) -> None:

@@ -79,7 +79,9 @@ class VoiceSegments:
         Args:
             now: Monotonic seconds: a voice that goes on is heard until now.
         """
-        silent = self._ended is not None and not self._detected
-        if self._began is None or (silent and self._told):
+        began, ended = self._began, self._ended
+        if began is None:
             return None
-        return self._began, now if self._ended is None else self._ended
+        if ended is None:
+            return began, now
+        return None if self._told and not self._detected else (began, ended)
