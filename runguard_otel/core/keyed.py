@@ -45,6 +45,13 @@ class BoundedMap(Generic[K, V]):
 
     def get(self, key: K) -> V:
         """The value of ``key``, made if it is new; the key becomes the most recently used."""
+        value = self._items.get(key)
+        if value is not None:
+            try:
+                self._items.move_to_end(key)  # one step of the interpreter: needs no lock
+                return value
+            except KeyError:  # another thread has just forgotten it
+                pass
         with self._lock:
             value = self._items.get(key)
             if value is None:
@@ -52,8 +59,6 @@ class BoundedMap(Generic[K, V]):
                 if len(self._items) > self._max_keys:
                     self._items.popitem(last=False)
                     self.evicted += 1
-            else:
-                self._items.move_to_end(key)
             return value
 
     def peek(self, key: K) -> V | None:

@@ -25,6 +25,7 @@ __all__ = [
     "Serves",
     "Usage",
     "UsagePort",
+    "Use",
 ]
 
 AttributeValue = str | bool | int | float
@@ -185,6 +186,10 @@ class Usage(NamedTuple):
     streamed: bool = False
 
 
+Use = Callable[[Mapping[str, float], str], None]
+"""``use(quantities, turn)``: one request to one model, see :meth:`UsagePort.bind`."""
+
+
 class UsagePort(Protocol):
     """Where adapters report what was used, so that it can be priced.
 
@@ -194,6 +199,13 @@ class UsagePort(Protocol):
 
     def used(self, usage: Usage) -> None:
         """One request was answered, or given up: whatever its provider will bill."""
+
+    def bind(self, component: str, provider: str, model: str) -> Use:
+        """A function that does what :meth:`used` would, for one model in the calling session.
+
+        For who asks the same model in every turn. Arguments as of :class:`Usage`; not for streams,
+        and what runs is not billed by the way.
+        """
 
     def stream_opened(self, key: object, provider: str, model: str) -> None:
         """A streaming STT session was opened (a real one, not the stream of an adapter)."""

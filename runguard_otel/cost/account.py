@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -12,20 +14,41 @@ from runguard_otel.cost.rates import Charge, natural_units
 
 __all__ = ["Account"]
 
+logger = logging.getLogger("runguard_otel")
+
+_OF_A_TURN = ("llm", "tts")
+
 
 class Account:
     """Prices what one model is used for, and puts it on the bill.
 
     Args:
-        ledger: The session's bill. Its meter holds the lock.
+        ledger: The session's bill.
         component: What the model does there.
         model: As the price book knows it.
         recorder: Gets ``runguard.cost.estimated``, ``.unpriced`` and ``.wasted``.
+        lock: Of the meter, held while something is put on a bill.
     """
 
-    __slots__ = ("_counts", "_recorder", "component", "labels", "ledger", "model")
+    __slots__ = (
+        "_counts",
+        "_lock",
+        "_recorder",
+        "_warned",
+        "component",
+        "labels",
+        "ledger",
+        "model",
+    )
 
-    def __init__(self, ledger: Ledger, component: str, model: Model, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        component: str,
+        model: Model,
+        recorder: Recorder,
+        lock: threading.RLock,
+    ) -> None:
         self.ledger = ledger
         self.component = component
         self.model = model
@@ -36,7 +59,27 @@ class Account:
         }
         """As metrics carry them."""
         self._recorder = recorder
+        self._lock = lock
+        self._warned = False
         self._counts: dict[str, Count] = {}  # by unit; "" is money
+
+    def use(self, quantities: Mapping[str, float], turn: str = "") -> None:
+        """Bill one request.
+
+        Args:
+            quantities: Amount by meter, not all of them 0. One that cannot be (negative, not a
+                number) makes it a request without a price.
+            turn: Names the agent's turn it belongs to, where that is known.
+        """
+        with self._lock:
+            try:
+                charge = self.charge(quantities)
+            except (ValueError, ArithmeticError):
+                self._warn_once(quantities)
+                charge = Charge(unpriced={"request": Decimal(1)})
+            self.book(charge)
+            if charge.amount and self.component in _OF_A_TURN:
+                self.ledger.add_turn(self.component, charge.amount, turn)
 
     def charge(self, quantities: Mapping[str, float | Decimal]) -> Charge:
         """What one use costs.
@@ -79,6 +122,16 @@ class Account:
                     self.ledger.add_unpriced(self.component, unit, quantity)
                     if counted:
                         (self._counts.get(unit) or self._bind(unit))(float(quantity))
+
+    def _warn_once(self, quantities: Mapping[str, float]) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s %s reported usage that cannot be: %s; counted as unpriced",
+                self.model.provider,
+                self.model.name,
+                dict(quantities),
+            )
 
     def _bind(self, unit: str) -> Count:
         if unit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from runguard_otel.core.keyed import BoundedMap
-from runguard_otel.core.ports import Recorder, Usage
+from runguard_otel.core.ports import Recorder, Usage, Use
 from runguard_otel.core.verdict import Clock
 from runguard_otel.cost.account import Account
 from runguard_otel.cost.ledger import Ledger, SessionCost, Turn
@@ -20,8 +19,6 @@ from runguard_otel.cost.pricebook import PriceBook
 from runguard_otel.cost.rates import Charge, exact, group_of, natural_units
 
 __all__ = ["Handle", "Meter", "Running", "Show", "show_nobody"]
-
-logger = logging.getLogger("runguard_otel")
 
 MAX_RUNNING = 10_000
 MAX_ACCOUNTS = 256
@@ -123,7 +120,6 @@ class Meter:
         self._streams: dict[object, Running] = {}
         self._connections: dict[object, list[Running]] = {}
         self._lock = threading.RLock()
-        self._warned = False
 
     # -- what adapters report (core.ports.UsagePort) --------------------------------------------
 
@@ -135,15 +131,13 @@ class Meter:
             if usage.streamed:
                 quantities = self._without_audio_of_the_stream(account, quantities)
             if any(quantities.values()):
-                try:
-                    charge = account.charge(quantities)
-                except (ValueError, ArithmeticError):
-                    self._warn_once(usage)
-                    charge = Charge(unpriced={"request": Decimal(1)})
-                account.book(charge)
-                if charge.amount and usage.component in ("llm", "tts"):
-                    account.ledger.add_turn(usage.component, charge.amount, usage.turn)
+                account.use(quantities, usage.turn)
             self.settle()
+
+    def bind(self, component: str, provider: str, model: str) -> Use:
+        """See :class:`~runguard_otel.core.ports.UsagePort`."""
+        with self._lock:
+            return self._account(component, provider, model).use
 
     def stream_opened(self, key: object, provider: str, model: str) -> None:
         """See :class:`~runguard_otel.core.ports.UsagePort`."""
@@ -323,7 +317,9 @@ class Meter:
             known = self.book.model(component, provider, model, self.plan)
             if len(ledger.accounts) >= MAX_ACCOUNTS:
                 ledger.accounts.clear()
-            account = ledger.accounts[key] = Account(ledger, component, known, self._recorder)
+            account = ledger.accounts[key] = Account(
+                ledger, component, known, self._recorder, self._lock
+            )
         return account
 
     def _without_audio_of_the_stream(
@@ -366,16 +362,6 @@ class Meter:
                     self._ticking = False
                     return
                 self.settle(force=True)
-
-    def _warn_once(self, usage: Usage) -> None:
-        if not self._warned:
-            self._warned = True
-            logger.warning(
-                "%s %s reported usage that cannot be: %s; counted as unpriced",
-                usage.provider,
-                usage.model,
-                dict(usage.quantities),
-            )
 
 
 def _meter_of(price: Price | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context, Decimal
+from operator import mul
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -49,6 +50,8 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
 
 METERS: Final = tuple(meter for meters in GROUPS.values() for meter in meters)
 _GROUP: Final = {meter: group for group, meters in GROUPS.items() for meter in meters}
+_INTEGER: Final = {int}
+_TOKENS: Final = frozenset(GROUPS["token"])
 _UNIT: Final = {
     "token": ("token", Decimal(1)),
     "character": ("character", Decimal(1)),
@@ -209,15 +212,14 @@ def charge_whole(
         The same as :func:`charge`; ``None`` if that one has to say (a fraction, a meter without a
         rate, a use of nothing, a number that cannot be).
     """
-    amount, billed = 0, False
-    for meter, quantity in quantities.items():
-        if quantity:
-            unit = units.get(meter)
-            if unit is None or type(quantity) is not int or quantity < 0:
-                return None
-            amount += quantity * unit
-            billed = True
-    if not billed or amount >= _MOST:
+    used = quantities.values()
+    if set(map(type, used)) != _INTEGER or min(used) < 0:  # without a loop of our own
+        return None
+    try:
+        amount = sum(map(mul, map(units.__getitem__, quantities), used))
+    except KeyError:
+        return None
+    if not 0 < amount < _MOST:
         return None
     return Charge(Decimal(amount).scaleb(-15, _EXACT))
 
@@ -229,6 +231,10 @@ def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decima
         ValueError: If a quantity is negative or not a number.
         KeyError: If a meter does not exist.
     """
+    used = quantities.values()
+    if quantities.keys() <= _TOKENS and set(map(type, used)) == _INTEGER and min(used) >= 0:
+        total = sum(used)  # as of nearly every request
+        return {"token": Decimal(total)} if total else {}
     sums: dict[str, Decimal] = {}
     for meter, quantity in quantities.items():
         if quantity:

@@ -189,11 +189,16 @@ class JobPolicy:
         Returns:
             Whether anything follows: a silence that had tripped is over.
         """
-        broken = self._silent.tripped
-        self._live(self.clock())
-        if broken:
-            self._settle()
-        return broken
+        now = self.clock()
+        idle, self._active = now - self._active, now
+        for session in self._sessions.values():  # as `_measure`, of which it is all but all
+            if idle > session.idle:
+                session.idle = idle
+        if not self._silent.tripped:
+            return False
+        self._silent.end()
+        self._settle()
+        return True
 
     def ending(self, cause: str) -> None:
         """The job was asked to end.

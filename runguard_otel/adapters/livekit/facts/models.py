@@ -30,6 +30,7 @@ __all__ = [
     "kept_back",
     "measured_by_adapter",
     "model_names",
+    "names_in",
     "names_of",
     "recogniser_of",
     "served_by",
@@ -179,9 +180,9 @@ def served_by(metrics: Any, model: Any) -> tuple[str, str]:
         metrics: One of ``livekit.agents.metrics``.
         model: The model that was asked, or an adapter around it.
     """
-    metadata = getattr(metrics, "metadata", None)
-    if metadata is not None and getattr(metadata, "model_name", None):
-        return str(metadata.model_provider or ""), str(metadata.model_name)
+    said = names_in(metrics)
+    if said is not None:
+        return said
     label = str(getattr(metrics, "label", ""))
     models = list(inner_models(model))
     served = [m for m in models if str(getattr(m, "label", "")) == label]
@@ -190,6 +191,16 @@ def served_by(metrics: Any, model: Any) -> tuple[str, str]:
     found = {(_provider(m), _model(m)) for m in served}
     # Several different models behind an adapter: which of them it was cannot be told.
     return next(iter(found)) if len(found) == 1 else (_plugin(label), "")
+
+
+def names_in(metrics: Any) -> tuple[str, str] | None:
+    """Provider and model of a request as its metrics say them; ``None`` where they do not.
+
+    They do since 1.2. Read in 0.12 to 1.8.
+    """
+    metadata = getattr(metrics, "metadata", None)
+    model = getattr(metadata, "model_name", None)
+    return (getattr(metadata, "model_provider", None) or "", model) if model else None
 
 
 def measured_by_adapter(metrics: Any) -> bool:

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Final
 
-from runguard_otel.adapters.livekit.facts.models import billed_as, served_by, tier_of
+from runguard_otel.adapters.livekit.facts.models import (
+    billed_as,
+    served_by,
+    tier_of,
+)
 from runguard_otel.core.ports import Usage
 
-__all__ = ["usage_of"]
+__all__ = ["quantities_of", "usage_of"]
 
 
 def usage_of(metrics: Any, owner: Any) -> Usage | None:
@@ -20,12 +24,8 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
         owner: The ``AgentActivity`` that got it, or anything else with the model as its ``stt``,
             ``llm`` or ``tts``; asked for names where the metrics have none (before 1.2).
     """
-    billed = _BILLED.get(getattr(metrics, "type", ""))
-    if billed is None:
-        return None
-    component, amounts = billed
-    quantities = amounts(metrics)
-    if not any(quantities.values()):
+    component = _COMPONENT.get(getattr(metrics, "type", ""))
+    if component is None:
         return None
     asked = getattr(owner, component, None)
     provider, model = served_by(metrics, asked)
@@ -34,8 +34,9 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
             model = billed_as(asked, model)
         elif component == "llm":
             model += tier_of(asked, model)
-    if "unsplit_tokens" in quantities and _thinks_aloud(provider, model):
-        quantities["output_tokens"] += quantities.pop("unsplit_tokens")
+    quantities = quantities_of(metrics, provider, model)
+    if not any(quantities.values()):
+        return None
     return Usage(
         component,
         provider,
@@ -44,6 +45,20 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
         turn=str(getattr(metrics, "speech_id", None) or ""),
         streamed=component == "stt" and bool(getattr(metrics, "streamed", False)),
     )
+
+
+def quantities_of(metrics: Any, provider: str, model: str) -> dict[str, float]:
+    """The amounts of a metrics object, by meter.
+
+    Args:
+        metrics: One of which something is billed.
+        provider: Who served it.
+        model: The same.
+    """
+    quantities = _AMOUNTS[metrics.type](metrics)
+    if "unsplit_tokens" in quantities and _thinks_aloud(provider, model):
+        quantities["output_tokens"] += quantities.pop("unsplit_tokens")
+    return quantities
 
 
 def _thinks_aloud(provider: str, model: str) -> bool:
@@ -112,12 +127,11 @@ def _text(
     if not (prompt or output or cached or written or beside > 0):
         # Cancelled before its provider said what it used. It will be billed all the same.
         return {"requests": 1}
-    quantities = {
-        "input_tokens": prompt - cached - written,
-        "cached_input_tokens": cached,
-        "cache_write_tokens": written,
-        "output_tokens": output,
-    }
+    quantities = {"input_tokens": prompt - cached - written, "output_tokens": output}
+    if cached:
+        quantities["cached_input_tokens"] = cached
+    if written:
+        quantities["cache_write_tokens"] = written
     if beside > 0:
         quantities["unsplit_tokens"] = beside
     return quantities
@@ -172,13 +186,23 @@ def _requests(metrics: Any) -> dict[str, float]:
     return {"requests": _get(metrics, "num_requests")}
 
 
-_BILLED: dict[str, tuple[str, Callable[[Any], dict[str, float]]]] = {
-    "llm_metrics": ("llm", _llm),
-    "decision_metrics": ("llm", _decision),
-    "realtime_model_metrics": ("llm", _realtime),
-    "stt_metrics": ("stt", _stt),
-    "tts_metrics": ("tts", _tts),
-    "interruption_metrics": ("agent", _requests),
-    "eot_inference_metrics": ("agent", _requests),
+_COMPONENT: Final = {
+    "llm_metrics": "llm",
+    "decision_metrics": "llm",
+    "realtime_model_metrics": "llm",
+    "stt_metrics": "stt",
+    "tts_metrics": "tts",
+    "interruption_metrics": "agent",
+    "eot_inference_metrics": "agent",
 }
-"""By the ``type`` of a metrics object: whose bill it is on, and what finds the amounts in it."""
+"""By the ``type`` of a metrics object: whose bill it is on."""
+_AMOUNTS: Final[dict[str, Callable[[Any], dict[str, float]]]] = {
+    "llm_metrics": _llm,
+    "decision_metrics": _decision,
+    "realtime_model_metrics": _realtime,
+    "stt_metrics": _stt,
+    "tts_metrics": _tts,
+    "interruption_metrics": _requests,
+    "eot_inference_metrics": _requests,
+}
+"""What finds the amounts in it."""

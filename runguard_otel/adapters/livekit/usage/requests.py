@@ -16,22 +16,44 @@ model inside, and only the session knows which of them it listens to.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextvars import ContextVar
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 from runguard_otel.adapters.livekit.facts.job import in_activity
-from runguard_otel.adapters.livekit.facts.models import measured_by_adapter
-from runguard_otel.adapters.livekit.usage.metrics import usage_of
+from runguard_otel.adapters.livekit.facts.models import measured_by_adapter, names_in
+from runguard_otel.adapters.livekit.usage.metrics import quantities_of, usage_of
 from runguard_otel.adapters.livekit.usage.unreported import measured_inside
-from runguard_otel.core.ports import UsagePort
+from runguard_otel.core.ports import Usage, UsagePort, Use
 
 __all__ = ["Requests"]
 
 MAX_RECENT = 64
 
+_MODELS: Final = "_runguard_models"
+"""Set on an ``AgentActivity``: the models that it was seen to use."""
+_MOST_MODELS: Final = 64
+
 _in_session: ContextVar[bool] = ContextVar("runguard_in_session", default=False)
 """True in every task that descends from ``AgentSession.start``."""
+
+
+class _Models(dict[Hashable, Use]):
+    """What bills the models of one ``AgentActivity``, by how their metrics name them."""
+
+    __slots__ = ("port",)
+
+    def __init__(self, port: UsagePort) -> None:
+        self.port = port
+
+    def meet(self, metrics: Any, usage: Usage) -> None:
+        """This model was used: it will be again."""
+        names = names_in(metrics)
+        # not a recogniser: with its language changes what it is billed as
+        if names is not None and usage.component != "stt" and len(self) < _MOST_MODELS:
+            bind = self.port.bind
+            self[metrics.type, names] = bind(usage.component, usage.provider, usage.model)
 
 
 class Requests:
@@ -49,8 +71,20 @@ class Requests:
 
     def in_session(self, activity: Any, _: Any, ev: Any, *__: Any, **___: Any) -> None:
         """``AgentActivity._on_metrics_collected``."""
-        if not measured_inside() and id(ev) not in self._recent:
-            self._used(ev, activity)
+        if measured_inside() or id(ev) in self._recent:
+            return
+        models = activity.__dict__.get(_MODELS)
+        if models is None or models.port is not self._port:
+            models = activity.__dict__[_MODELS] = _Models(self._port)
+        names = names_in(ev)
+        use = models.get((ev.type, names)) if names else None
+        if names is None or use is None:
+            self._used(ev, activity, models)
+            return
+        quantities = quantities_of(ev, *names)
+        if any(quantities.values()):
+            use(quantities, getattr(ev, "speech_id", None) or "")
+            self._remember(ev)
 
     async def session_starts(self, wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         """``AgentSession.start``: whatever it starts belongs to a session."""
@@ -81,12 +115,17 @@ class Requests:
             return
         self._used(metrics, SimpleNamespace(**owner))
 
-    def _used(self, metrics: Any, owner: Any) -> None:
+    def _used(self, metrics: Any, owner: Any, models: _Models | None = None) -> None:
         usage = usage_of(metrics, owner)
         if usage is None:
             self._port.settle()
             return
+        self._port.used(usage)
+        self._remember(metrics)
+        if models is not None:
+            models.meet(metrics, usage)
+
+    def _remember(self, metrics: Any) -> None:
         self._recent[id(metrics)] = metrics
         if len(self._recent) > MAX_RECENT:
-            del self._recent[next(iter(self._recent))]
-        self._port.used(usage)
+            self._recent.pop(next(iter(self._recent)), None)

@@ -32,16 +32,14 @@ _measured: ContextVar[_Request | None] = ContextVar("runguard_request", default=
 
 
 class _Request:
-    """One request, which may take several attempts."""
+    """One request, which may take several attempts. As it begins, so that making one is cheap."""
 
-    __slots__ = ("inside", "lost", "open", "reported", "run")
-
-    def __init__(self, *, inside: bool = False) -> None:
-        self.inside = inside  # another one makes it, and is measured
-        self.open = False
-        self.lost = 0
-        self.reported = False
-        self.run: Any = None
+    inside = False
+    """Another one makes it, and is measured."""
+    open = False
+    lost = 0
+    reported = False
+    run: Any = None
 
     async def attempt(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of what is awaited for each attempt."""
@@ -53,6 +51,23 @@ class _Request:
             if not was_refused(error):
                 self.lost += 1
             raise
+
+
+_made_by: dict[type, str] = {}
+"""Who asks the provider, by the class of a stream: ``model``, an ``adapter`` by streams inside of
+it, or ``another`` stream of the same model, which is measured as well."""
+_MOST_CLASSES: Final = 256
+
+
+def _who_makes(stream: Any) -> str:
+    if len(_made_by) >= _MOST_CLASSES:
+        _made_by.clear()
+    if is_adapter(asked_model(stream)):
+        found = "adapter"
+    else:
+        found = "another" if measured_twice(stream) else "model"
+    _made_by[type(stream)] = found
+    return found
 
 
 def measured_inside() -> bool:
@@ -84,10 +99,13 @@ class Unreported:
 
     def opened(self, stream: Any, *_: Any, **__: Any) -> None:
         """``__init__`` of a stream: its attempts are watched on this stream alone."""
-        if is_adapter(asked_model(stream)):
+        made_by = _made_by.get(type(stream)) or _who_makes(stream)
+        if made_by == "adapter":
             return
-        entry = vars(stream)[_ENTRY] = _Request(inside=measured_twice(stream))
-        if not entry.inside:
+        entry = vars(stream)[_ENTRY] = _Request()
+        if made_by == "another":
+            entry.inside = True
+        else:
             entry.run = replace_attempts(stream, entry.attempt)
 
     async def measuring(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
