@@ -6,8 +6,8 @@ Shape      Our function                                What it may do
 before     ``fn(instance, *args, **kwargs)``           see a call before the host runs it
 after      ``fn(instance, result, *args, **kwargs)``   see a call that succeeded, and its result
 gate       ``fn(instance, *args, **kwargs)``           let it pass (``None``), or say otherwise:
-                                                       :class:`Replace`, :class:`Answer`,
-                                                       :class:`Refuse`
+                                                       :class:`Replace`, :class:`Ahead`,
+                                                       :class:`Answer`, :class:`Refuse`
 around     ``fn(wrapped, instance, args, kwargs)``     anything; it keeps the contract itself
 =========  ==========================================  ============================================
 
@@ -30,7 +30,7 @@ from typing import Any
 from runguard_otel.adapters.patching import Patch, Wrapper, host_class
 from runguard_otel.core.ports import Recorder
 
-__all__ = ["Answer", "Failed", "Hook", "Hooks", "Refuse", "Replace"]
+__all__ = ["Ahead", "Answer", "Failed", "Hook", "Hooks", "Refuse", "Replace"]
 
 Hook = Callable[..., Any]
 Failed = Callable[[str], None]
@@ -90,6 +90,19 @@ class Replace:
         return tuple(positional), named
 
 
+class Ahead:
+    """The host is called with each of these first, and then as it was called.
+
+    Args:
+        *calls: In this order.
+    """
+
+    __slots__ = ("calls",)
+
+    def __init__(self, *calls: Replace) -> None:
+        self.calls = calls
+
+
 class Hooks:
     """Makes the rows of one guard.
 
@@ -103,7 +116,14 @@ class Hooks:
         self._guard = str(guard)
 
     def before(
-        self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
+        self,
+        owner: type | str,
+        attribute: str,
+        fn: Hook,
+        *,
+        why: str,
+        timed: bool = False,
+        when: list[bool] | None = None,
     ) -> Patch:
         """Run ``fn`` ahead of the host.
 
@@ -114,14 +134,23 @@ class Hooks:
             fn: Ours; ``async`` only where the method is.
             why: One sentence for ``runguard-otel doctor``.
             timed: Whether ``runguard.guard.duration`` measures each run of ``fn``.
+            when: Empty for as long as nobody needs ``fn`` (which then is no coroutine function):
+                until then the row costs a glance at it.
         """
-        return self._row(owner, attribute, _before, fn, why, timed)
+        return self._row(owner, attribute, _before, fn, why, timed, when)
 
     def after(
-        self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
+        self,
+        owner: type | str,
+        attribute: str,
+        fn: Hook,
+        *,
+        why: str,
+        timed: bool = False,
+        when: list[bool] | None = None,
     ) -> Patch:
         """Run ``fn`` when the host has returned; not if it raised. Arguments as :meth:`before`."""
-        return self._row(owner, attribute, _after, fn, why, timed)
+        return self._row(owner, attribute, _after, fn, why, timed, when)
 
     def gate(
         self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
@@ -180,6 +209,7 @@ class Hooks:
         fn: Hook,
         why: str,
         timed: bool,
+        when: list[bool] | None = None,
     ) -> Patch:
         owner = _class(owner)
         where = f"{owner.__name__}.{attribute}"
@@ -188,6 +218,8 @@ class Hooks:
         def shape(original: Hook, hook: Hook, live: list[bool]) -> Hook:
             if inspect.iscoroutinefunction(hook) and not _is_async(original):
                 raise TypeError(f"{where} is no coroutine function, so its hook cannot be one")
+            if when is not None:
+                hook, live = _while_live(hook, live), when
             return functools.wraps(original)(build(original, hook, live, failed, where))
 
         return Patch(owner, attribute, self._timed(fn) if timed else fn, self._guard, why, shape)
@@ -219,6 +251,16 @@ class Hooks:
 
 def _class(owner: type | str) -> type:
     return host_class(owner) if isinstance(owner, str) else owner
+
+
+def _while_live(fn: Hook, live: list[bool]) -> Hook:
+    """For a shape that looks at something else than whether it is live, and once is enough."""
+
+    @functools.wraps(fn)
+    def hook(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs) if live else None
+
+    return hook
 
 
 def _is_async(original: Hook) -> bool:
@@ -321,7 +363,12 @@ def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str
                 if said is not None:
                     if type(said) is Answer:
                         return said.value
-                    args, kwargs = _otherwise(said, names, args, kwargs)
+                    if type(said) is Ahead:
+                        for call in said.calls:
+                            one, named = call.applied(names, args, kwargs)
+                            original(*one, **named)
+                    else:
+                        args, kwargs = _otherwise(said, names, args, kwargs)
             return original(*args, **kwargs)
 
         return gate
@@ -341,7 +388,12 @@ def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str
             if said is not None:
                 if type(said) is Answer:
                     return said.value
-                args, kwargs = _otherwise(said, names, args, kwargs)
+                if type(said) is Ahead:
+                    for call in said.calls:
+                        one, named = call.applied(names, args, kwargs)
+                        await original(*one, **named)
+                else:
+                    args, kwargs = _otherwise(said, names, args, kwargs)
         return await original(*args, **kwargs)
 
     return gate_async

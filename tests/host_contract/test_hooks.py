@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runguard_otel.adapters.hooks import Answer, Hooks, Refuse, Replace
+from runguard_otel.adapters.hooks import Ahead, Answer, Hooks, Refuse, Replace
 from runguard_otel.adapters.patching import Patch, PatchSet
 from runguard_otel.errors import LoopDetectedError
 from tests.kit.recorder import MemoryRecorder
@@ -176,6 +176,24 @@ def test_a_gate_changes_the_arguments_it_names_and_no_other(attribute: str) -> N
 
 
 @pytest.mark.parametrize("attribute", ["turn", "wait"])
+def test_a_gate_has_other_calls_made_ahead_of_the_one_that_came(
+    attribute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int]] = []
+    original = getattr(Host, attribute)
+
+    @functools.wraps(original)
+    def noted(self: Host, words: str, times: int = 1) -> Any:
+        made.append((words, times))
+        return original(self, words, times)
+
+    monkeypatch.setattr(Host, attribute, noted)
+    with hooked("gate", attribute, lambda *_, **__: Ahead(Replace(words="b"), Replace(words="c"))):
+        assert call(attribute, "a", times=2) == "aa"
+    assert made == [("b", 2), ("c", 2), ("a", 2)]
+
+
+@pytest.mark.parametrize("attribute", ["turn", "wait"])
 def test_a_gate_refuses_with_the_error_it_was_given(attribute: str) -> None:
     error = LoopDetectedError("a loop")
     with (
@@ -244,6 +262,24 @@ def test_a_hook_that_somebody_patched_over_goes_inert(shape: str) -> None:
         assert seen == []
     finally:
         Host.turn = original  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("shape", ["before", "after"])
+def test_a_hook_that_nobody_needs_yet_is_idle_until_somebody_does(shape: str) -> None:
+    seen: list[str] = []
+    needed: list[bool] = []
+    with hooked(shape, "turn", lambda *_, **__: seen.append("ran"), when=needed):
+        bound = Host().turn
+        assert bound("a") == "a"
+        assert seen == []
+        needed.append(True)
+        assert bound("a") == "a"
+        assert seen == ["ran"]
+    assert bound("a") == "a", "whoever kept the patched method"
+    assert seen == ["ran"], "undone, it is idle though it is needed"
+    with hooked(shape, "turn", broken, when=needed) as recorder:
+        assert call("turn", "a") == "a"
+    assert [where for where, _ in recorder.errors] == ["Host.turn"]
 
 
 @pytest.mark.parametrize(

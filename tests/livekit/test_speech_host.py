@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 from livekit.agents import AgentSession, stt, tts
+from livekit.agents.llm import RealtimeSession
 from livekit.agents.stt.fallback_adapter import FallbackRecognizeStream
 from livekit.agents.stt.stream_adapter import StreamAdapterWrapper
 from livekit.agents.voice.agent_activity import AgentActivity
@@ -43,6 +44,7 @@ TARGETS: list[tuple[type, str]] = [
     (AgentActivity, "_on_input_audio_transcription_completed"),
     (AgentActivity, "_on_generation_created"),
     (AgentActivity, "_on_input_speech_started"),
+    (RealtimeSession, "__init__"),
     (AgentActivity, "_schedule_speech"),
     (AgentSession, "_conversation_item_added"),
     (AgentSession, "_aclose_impl"),

@@ -232,9 +232,9 @@ def is_wordless(info: Any, activity: Any) -> bool:
 
     Read in 1.0 to 1.8.
     """
-    if realtime_session(activity) is not None or activity.stt is None:
+    if (getattr(info, "new_transcript", "") or "").strip():
         return False
-    return not (getattr(info, "new_transcript", "") or "").strip()
+    return realtime_session(activity) is None and activity.stt is not None
 
 
 def without_reply(info: Any) -> bool:

@@ -9,6 +9,7 @@ two genuine results.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from runguard_otel.adapters.hooks import Answer
@@ -111,7 +112,7 @@ class PipelineGate:
             best.confidence if best is not None else None,
             recogniser_of(agent.stt),
             activity=agent,
-            joins=self._enforcing and host.holds_words(agent),
+            joins=functools.partial(host.holds_words, agent) if self._enforcing else None,
         )
         stop = self._enforcing and decision.verdict is Verdict.SUPPRESS
         if stop:

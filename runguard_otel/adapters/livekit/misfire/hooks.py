@@ -37,7 +37,7 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
     realtime = RealtimeGate(services, sessions)
     gate = SpeechGate(services, sessions, realtime)
     return [
-        hooks.around(
+        hooks.gate(
             _RECOGNITION,
             "_on_stt_event",
             gate.on_stt_event,
@@ -59,7 +59,7 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
         *batch_rows(hooks, BatchResults(services, sessions)),
         *voice_rows(hooks, sessions),
         *_session_rows(hooks, sessions),
-        *_realtime_rows(hooks, realtime),
+        *_realtime_rows(hooks, sessions, realtime),
     ]
 
 
@@ -115,9 +115,11 @@ def _session_rows(hooks: Hooks, sessions: SpeechSessions) -> list[Patch]:
             sessions.session_starts,
             why="Knows the session of every task it starts.",
         ),
-        hooks.after(
+        hooks.flat(
             _SESSION,
             "_update_agent_state",
+            ("state", "otel_context", "start_time"),
+            sessions.updating_agent_state,
             sessions.agent_state,
             why="Knows when the agent speaks; after an echo storm the microphone is closed "
             "meanwhile.",
@@ -137,8 +139,11 @@ def _session_rows(hooks: Hooks, sessions: SpeechSessions) -> list[Patch]:
     ]
 
 
-def _realtime_rows(hooks: Hooks, realtime: RealtimeGate) -> list[Patch]:
-    """A session takes these as bound methods when it starts."""
+def _realtime_rows(hooks: Hooks, sessions: SpeechSessions, realtime: RealtimeGate) -> list[Patch]:
+    """A session with a realtime model takes the first three as bound methods when it starts.
+
+    The last two are passed in every turn of every session, and idle until there is such a model.
+    """
     return [
         hooks.gate(
             _ACTIVITY,
@@ -158,16 +163,24 @@ def _realtime_rows(hooks: Hooks, realtime: RealtimeGate) -> list[Patch]:
             realtime.speech_started,
             why="Knows whether an answer of a realtime model followed speech.",
         ),
+        hooks.before(
+            "livekit.agents.llm:RealtimeSession",
+            "__init__",
+            sessions.meets_realtime,
+            why="Knows that this process has a realtime model, for which the next two are.",
+        ),
         hooks.after(
             _ACTIVITY,
             "_schedule_speech",
             realtime.scheduled,
+            when=sessions.met_realtime,
             why="Knows which speech answers a user's turn, to stop that one alone.",
         ),
         hooks.before(
             _SESSION,
             "_conversation_item_added",
             realtime.item_added,
+            when=sessions.met_realtime,
             why="Remembers for some seconds what a realtime model said, to recognise its echo.",
         ),
     ]

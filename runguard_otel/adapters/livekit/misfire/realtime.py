@@ -117,6 +117,7 @@ class RealtimeGate:
         """
         if realtime_session(activity) is None:
             return False
+        self._sessions.meets_realtime()  # its turn is scheduled next
         state = self._sessions.seen(session_of(activity))
         if state is None or not state.cooldown.closed:
             return False
@@ -153,6 +154,7 @@ class RealtimeGate:
         turns = self._turns.get(state)
         if turns is None:
             turns = self._turns[state] = RealtimeTurns()
+            self._sessions.meets_realtime()
         return turns
 
     def _hand_back(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from time import perf_counter
 from typing import Any, ClassVar
 
 from runguard_otel.adapters.livekit.facts.job import current_job, session_context
@@ -25,7 +25,7 @@ from runguard_otel.core.guards.confidence import Confidence, ConfidenceScales
 from runguard_otel.core.guards.echo import EchoMemory
 from runguard_otel.core.guards.misfire import MisfireDecision, MisfireKind
 from runguard_otel.core.guards.repetition import Heard, Repetition
-from runguard_otel.core.ports import AttributeValue
+from runguard_otel.core.ports import AttributeValue, Count
 from runguard_otel.core.signatures import GuardName
 from runguard_otel.core.verdict import Clock, Mode, Outcome, Subject, Trip, Verdict
 
@@ -35,6 +35,8 @@ GUARD = GuardName.VAD_MISFIRE
 
 MAX_PASSED = 8
 """Misfires let through that are remembered. A row has two at most; a pending turn, few rows."""
+MAX_SERIES = 64
+"""Series of results kept at hand: a session has a few, unless its recogniser makes up names."""
 
 
 class SpeechState:
@@ -46,6 +48,10 @@ class SpeechState:
         clock: Monotonic seconds.
         thresholds: Raised detectors, shared by all sessions.
         scales: What was learned of recognisers' numbers, shared by all sessions.
+
+    Attributes:
+        speaks: Whether the agent speaks; ``None`` when this state is over, and whoever kept it must
+            ask for the session's new one.
     """
 
     remedies: ClassVar[type[Remedies]] = Remedies
@@ -68,8 +74,11 @@ class SpeechState:
         self.segments = VoiceSegments()
         self.repetition = Repetition(settings.vad_misfire_duplicate_seconds)
         self.kept = KeptBack()
+        self.speaks: bool | None = False
         self._session = weakref.ref(session)
         self._recorder = services.recorder
+        self._took = services.recorder.bind("runguard.guard.duration", guard=GUARD.value)
+        self._results: dict[tuple[MisfireKind, Confidence, Recogniser], Count] = {}
         self._heard_genuine = services.heard_genuine
         self._note = services.policies.note
         self._clock = clock
@@ -113,7 +122,7 @@ class SpeechState:
         answered: bool = False,
         remedy: str = "",
         began: float | None = None,
-        joins: bool = False,
+        joins: Callable[[], object] | None = None,
     ) -> MisfireDecision:
         """Judge and report one final result.
 
@@ -127,83 +136,81 @@ class SpeechState:
             answered: The model needs no transcript to answer: nothing is held back before a trip.
             remedy: What a trip does to this session, where that is not what the guard says.
             began: When the speech began, in monotonic seconds, if the result came long after it.
-            joins: Whether its turn already holds words that were let through.
+            joins: Tells whether its turn already holds words that were let through; only of an
+                unsure result that is asked.
         """
-        started, now = time.perf_counter(), self._clock()
+        started, now = perf_counter(), self._clock()
         text, mode = said.text, mode or self.mode
         confidence = self._scales.judge(maker[:2], reported) if maker.measures else None
         span = self.segments.span(now) if began is None else (began, began)
         clear = confidence is not None and confidence >= self._clear
         echo = self.echo.is_echo(text, now, span, clear=clear)
         duplicate = not answered and self.repetition.is_duplicate(said, now)
+        unsure = confidence is not None and not clear
         decision = self.guard.on_final(
-            text, confidence, echo=echo, joins=joins, duplicate=duplicate, now=now
+            text,
+            confidence,
+            echo=echo,
+            joins=unsure and joins is not None and bool(joins()),
+            duplicate=duplicate,
+            now=now,
         )
-        attributes: dict[str, AttributeValue] = {
-            "gen_ai.provider.name": maker.provider,
-            "gen_ai.request.model": maker.model,
-        }
+        kind = decision.kind
         if heard:
-            self._count(decision.kind, self._judged(confidence, reported, maker), maker)
-        if decision.kind is MisfireKind.DUPLICATE:
-            self._event(decision.signature, Outcome.of(decision.verdict, mode), attributes)
+            known = Confidence.JUDGED if confidence is not None else self._unjudged(maker)
+            count = self._results.get((kind, known, maker)) or self._bind(kind, known, maker)
+            count(1)
+        if kind is MisfireKind.GENUINE:
+            self.repetition.delivered(said, now)
+            self._passed.clear()
+            if self.repetition.repeated(text):
+                self._event("vad_misfire:repeated_transcript", Outcome.OBSERVED, maker)
+            if heard:
+                self._heard_genuine()
         else:
-            if text and decision.verdict is Verdict.ALLOW:
+            verdict = decision.verdict
+            if verdict is Verdict.ALLOW:
                 self.repetition.delivered(said, now)
-            if not decision.signature:
-                self._passed.clear()
-                if self.repetition.repeated(text):
-                    self._event("vad_misfire:repeated_transcript", Outcome.OBSERVED, attributes)
-                if heard:
-                    self._heard_genuine()
-            else:
-                if decision.verdict is Verdict.ALLOW:
-                    self._passed.append(text)
-                held = decision.open or not answered
-                outcome = Outcome.of(decision.verdict if held else Verdict.ALLOW, mode)
-                self._event(decision.signature, outcome, attributes)
-        if text and not text.isspace():
+                self._passed.append(text)
+            held = decision.open or not answered
+            outcome = Outcome.of(verdict if held else Verdict.ALLOW, mode)
+            self._event(decision.signature, outcome, maker)
+        if kind is not MisfireKind.EMPTY:
             self.segments.words()
-        self._settle(decision.open)
-        if decision.open and decision.kind is not MisfireKind.DUPLICATE:
-            self._last_misfire = now
-            self.kept.forget()
-        if decision.trip is not None:
-            self._tripped(decision.trip, activity, mode, remedy)
-        self._recorder.observe(
-            "runguard.guard.duration", time.perf_counter() - started, guard=GUARD.value
-        )
+        if decision.open or self._opened is not None:
+            self._settle(decision.open)
+            if decision.open and kind is not MisfireKind.DUPLICATE:
+                self._last_misfire = now
+                self.kept.forget()
+            if decision.trip is not None:
+                self._tripped(decision.trip, activity, mode, remedy)
+        self._took(perf_counter() - started)
         return decision
 
-    def _judged(self, confidence: float | None, reported: object, maker: Recogniser) -> Confidence:
-        if confidence is not None:
-            return Confidence.JUDGED
-        if not maker.measures or self._scales.is_other(maker[:2]):
-            return Confidence.UNUSABLE
-        return Confidence.ABSENT
+    def _unjudged(self, maker: Recogniser) -> Confidence:
+        other = not maker.measures or self._scales.is_other(maker[:2])
+        return Confidence.UNUSABLE if other else Confidence.ABSENT
 
-    def _count(self, kind: MisfireKind, confidence: Confidence, maker: Recogniser) -> None:
-        self._recorder.add(
+    def _bind(self, kind: MisfireKind, confidence: Confidence, maker: Recogniser) -> Count:
+        if len(self._results) >= MAX_SERIES:
+            self._results.clear()
+        count = self._results[kind, confidence, maker] = self._recorder.bind(
             "runguard.stt.results",
-            1,
             kind=kind.value,
             confidence=confidence.value,
             provider=maker.provider,
             model=maker.model,
         )
+        return count
 
     def unheard_segment(self) -> None:
         """A voice segment of half a second or more led to no text at all. Observed only."""
         self.segments.wordless = False
-        self._event("vad_misfire:no_transcript", Outcome.OBSERVED, {})
+        self._event("vad_misfire:no_transcript", Outcome.OBSERVED)
 
     def unasked_answer(self, provider: str, model: str) -> None:
         """A realtime model answered, and nothing tells what it heard. Observed only."""
-        self._event(
-            "vad_misfire:no_transcript",
-            Outcome.OBSERVED,
-            {"gen_ai.provider.name": provider, "gen_ai.request.model": model},
-        )
+        self._event("vad_misfire:no_transcript", Outcome.OBSERVED, (provider, model))
 
     def agent_said(self, text: str, source: Hashable) -> None:
         """The agent said ``text``, by a voice that never told us before."""
@@ -211,9 +218,9 @@ class SpeechState:
 
     def agent_speaks(self, speaking: bool) -> None:
         """The agent started or stopped speaking."""
-        now = self._clock()
-        if speaking == self.echo.speaking:
+        if speaking is self.speaks:
             return
+        self.speaks, now = speaking, self._clock()
         self._note("agent_speaks", on=speaking)
         if speaking:
             self.echo.started(now)
@@ -222,7 +229,8 @@ class SpeechState:
                 self._actions.mute()
         else:
             self.echo.stopped(now)
-            self._actions.unmute()
+            if self._may_mute:
+                self._actions.unmute()
 
     def switched(self, heard: Any, enabled: bool) -> None:
         """The audio of ``heard``, an ``AgentInput``, was switched on or off."""
@@ -230,6 +238,7 @@ class SpeechState:
 
     def close(self) -> None:
         """The session is over, or we leave: undo whatever is still in force."""
+        self.speaks = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -243,6 +252,7 @@ class SpeechState:
 
     def close_from_anywhere(self) -> None:
         """Like :meth:`close`, from a thread that may not be the session's."""
+        self.speaks = None
         self.from_anywhere(self.close)
 
     def from_anywhere(self, action: Callable[[], None]) -> None:
@@ -256,9 +266,10 @@ class SpeechState:
         else:
             self.loop.call_soon_threadsafe(self._shielded, action)
 
-    def _event(
-        self, signature: str, outcome: Outcome, attributes: dict[str, AttributeValue]
-    ) -> None:
+    def _event(self, signature: str, outcome: Outcome, maker: tuple[Any, ...] = ()) -> None:
+        attributes: dict[str, AttributeValue] = {}
+        if maker:
+            attributes["gen_ai.provider.name"], attributes["gen_ai.request.model"] = maker[:2]
         self._recorder.event(
             signature,
             outcome,
@@ -297,7 +308,7 @@ class SpeechState:
         drop_misfires(activity, self._passed)
         self._may_mute = True
         self._actions.calm(activity)
-        if self.echo.speaking and self.guard.mutes(self._clock()):
+        if self.speaks and self.guard.mutes(self._clock()):
             self._actions.mute()
         if closing:
             self._actions.end()

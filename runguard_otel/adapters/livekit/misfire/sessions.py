@@ -9,14 +9,16 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
+from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts.turn import (
     activity_context,
     detector_of,
     listener_of,
     session_of,
 )
+from runguard_otel.adapters.livekit.misfire.hearing import HEARING, Hearing
 from runguard_otel.adapters.livekit.misfire.session import SpeechState
 from runguard_otel.adapters.livekit.misfire.thresholds import VADThresholds
 from runguard_otel.adapters.livekit.services import Services
@@ -27,6 +29,9 @@ from runguard_otel.core.verdict import Clock
 __all__ = ["SpeechSessions"]
 
 NewState = Callable[[Any, Services, Clock, VADThresholds, ConfidenceScales], SpeechState]
+
+SPEECH: Final = "_runguard_speech"
+"""Set on a session: its :class:`SpeechState`."""
 
 _starting: ContextVar[weakref.ref[Any] | None] = ContextVar("runguard_session", default=None)
 
@@ -41,6 +46,9 @@ class SpeechSessions:
         services: Settings and recorder.
         clock: Monotonic seconds.
         new_state: Makes the state of a session.
+
+    Attributes:
+        met_realtime: Empty until a session here has a realtime model.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class SpeechSessions:
         self.services = services
         self.clock = clock
         self.thresholds = VADThresholds(self._hearing_with)
+        self.met_realtime: list[bool] = []
         self._scales = ConfidenceScales()
         self._states: weakref.WeakKeyDictionary[Any, SpeechState] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -67,6 +76,7 @@ class SpeechSessions:
             )
             with self._lock:
                 state = self._states.setdefault(session, state)
+            vars(session)[SPEECH] = state
         return state
 
     def seen(self, session: Any) -> SpeechState | None:
@@ -77,9 +87,23 @@ class SpeechSessions:
             return None
         return self.of(session)
 
-    def of_recognition(self, recognition: Any) -> SpeechState:
-        """The state of the session that an ``AudioRecognition`` listens for."""
-        return self.of(session_of(listener_of(recognition)))
+    def hearing(self, recognition: Any) -> Hearing:
+        """What an ``AudioRecognition`` hears for. Call it on the session's loop."""
+        try:
+            known: Hearing = recognition._runguard_hearing
+            if known.state.speaks is not None:
+                return known
+        except AttributeError:
+            pass  # its first event
+        state = self.of(session_of(listener_of(recognition)))
+        found = vars(recognition)[HEARING] = Hearing(recognition, state)
+        if found.realtime:
+            self.meets_realtime()
+        return found
+
+    def meets_realtime(self, *_: Any, **__: Any) -> None:
+        """``RealtimeSession.__init__``, and wherever one is seen that was made before us."""
+        self.met_realtime[:] = [True]
 
     def current(self) -> SpeechState | None:
         """The state of the session whose task is running, if that can be told.
@@ -147,12 +171,34 @@ class SpeechSessions:
 
     def agent_state(self, session: Any, _: None, state: str, *__: Any, **___: Any) -> None:
         """``AgentSession._update_agent_state``."""
-        known, speaks = self._states.get(session), state == "speaking"
-        if known is not None and known.echo.speaking is speaks:
-            return  # it thinks, it listens: most of its states are silent
-        speech = self.seen(session)
+        speech = getattr(session, SPEECH, None)
+        if speech is None or speech.speaks is None:
+            speech = self.seen(session)
         if speech is not None:
-            speech.agent_speaks(speaks)
+            speech.agent_speaks(state == "speaking")
+
+    def updating_agent_state(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
+        """``AgentSession._update_agent_state`` written out: :meth:`agent_state` where it matters.
+
+        An agent thinks, listens, waits: from one silent state to the next there is nothing to do.
+        """
+        agent_state = self.agent_state
+
+        def _update_agent_state(self: Any, state: str, **more: Any) -> Any:
+            result = original(self, state, **more)
+            if live:
+                try:
+                    try:
+                        spoke = self._runguard_speech.speaks
+                    except AttributeError:
+                        spoke = None  # not seen before
+                    if spoke is not (state == "speaking"):
+                        agent_state(self, None, state)
+                except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
+                    failed("AgentSession._update_agent_state")
+            return result
+
+        return _update_agent_state
 
     def agent_says(self, stream: Any, token: str, *_: Any, **__: Any) -> None:
         """``SynthesizeStream.push_text``."""
