@@ -10,7 +10,7 @@ from decimal import Decimal
 from runguard_otel.core.ports import Count, Recorder
 from runguard_otel.cost.ledger import Ledger
 from runguard_otel.cost.pricebook import Model
-from runguard_otel.cost.rates import Charge, natural_units
+from runguard_otel.cost.rates import Charge, charge_whole, natural_units
 
 __all__ = ["Account"]
 
@@ -35,6 +35,7 @@ class Account:
         "_lock",
         "_recorder",
         "_warned",
+        "_whole",
         "component",
         "labels",
         "ledger",
@@ -60,6 +61,7 @@ class Account:
         """As metrics carry them."""
         self._recorder = recorder
         self._lock = lock
+        self._whole = model.price.whole() if model.price is not None else None
         self._warned = False
         self._counts: dict[str, Count] = {}  # by unit; "" is money
 
@@ -91,6 +93,10 @@ class Account:
             ValueError: If a quantity is negative or not a number.
             KeyError: If a meter does not exist.
         """
+        if self._whole is not None:
+            charge = charge_whole(self._whole, quantities)
+            if charge is not None:
+                return charge
         price = self.model.price
         if price is None:
             return Charge(unpriced=natural_units(quantities))

@@ -11,7 +11,6 @@ from runguard_otel.cost.rates import (
     Charge,
     Rounding,
     charge,
-    charge_whole,
     natural_units,
     whole_rates,
 )
@@ -78,24 +77,12 @@ class Price(NamedTuple):
             prompt = sum(q for m, q in quantities.items() if m in _PROMPT)
             if prompt > self.max_prompt:
                 return Charge(unpriced=natural_units(quantities))
-        units = _compiled(self)
-        whole = charge_whole(units, quantities) if units is not None else None
-        return whole or charge(self.rates, self.per, self.rounding, quantities)
+        return charge(self.rates, self.per, self.rounding, quantities)
 
+    def whole(self) -> dict[str, int] | None:
+        """The rates for :func:`~runguard_otel.cost.rates.charge_whole`, which is quicker.
 
-_UNITS: dict[int, tuple[Price, dict[str, int] | None]] = {}
-_MOST_COMPILED: Final = 2000
-
-
-def _compiled(price: Price) -> dict[str, int] | None:
-    """The row's rates as whole numbers, found once: by the object, for a row has no cheaper key."""
-    found = _UNITS.get(id(price))
-    if found is None:
-        if len(_UNITS) >= _MOST_COMPILED:
-            _UNITS.clear()
-        # With the row itself, so that no other one can get its id.
-        found = _UNITS[id(price)] = (
-            price,
-            whole_rates(price.rates, price.per, price.rounding),
-        )
-    return found[1]
+        Returns:
+            ``None`` if only :meth:`charge` can price what this row is for.
+        """
+        return None if self.max_prompt else whole_rates(self.rates, self.per, self.rounding)

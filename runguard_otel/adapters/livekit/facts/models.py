@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from runguard_otel.adapters.livekit.facts import recognisers
@@ -39,6 +40,7 @@ __all__ = [
     "tier_suffix",
 ]
 
+_names_said: Final = attrgetter("metadata.model_provider", "metadata.model_name")
 _INNER: Final = (
     "_llm_instances",
     "_stt_instances",
@@ -198,9 +200,11 @@ def names_in(metrics: Any) -> tuple[str, str] | None:
 
     They do since 1.2. Read in 0.12 to 1.8.
     """
-    metadata = getattr(metrics, "metadata", None)
-    model = getattr(metadata, "model_name", None)
-    return (getattr(metadata, "model_provider", None) or "", model) if model else None
+    try:
+        provider, model = _names_said(metrics)
+    except AttributeError:
+        return None
+    return (provider or "", model) if model else None
 
 
 def measured_by_adapter(metrics: Any) -> bool:

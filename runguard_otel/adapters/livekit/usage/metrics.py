@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -70,71 +70,46 @@ def _thinks_aloud(provider: str, model: str) -> bool:
     return "gemini" in named or "google" in named or "vertex" in named
 
 
-class _Numbers:
-    """Reads some numbers of a metrics object; 0 for what it does not have, or leaves out.
+class _Tokens:
+    """What a language model used, of which many things are counted.
 
     Args:
-        *names: Its attributes, two or more.
+        prompt: How these metrics call all that went in, with what was cached of it.
+        output: How they call what came out.
     """
 
-    def __init__(self, *names: str) -> None:
-        self._names = names
-        self._at_once = attrgetter(*names)
+    def __init__(self, prompt: str, output: str) -> None:
+        counted = "total_tokens", "prompt_cached_tokens", "cache_creation_tokens"
+        self._names = prompt, output, *counted
+        self._read = attrgetter(*self._names)
 
-    def __call__(self, metrics: Any) -> tuple[Any, ...]:
+    def __call__(self, metrics: Any) -> dict[str, float]:
         try:
-            found: tuple[Any, ...] = self._at_once(metrics)
-        except AttributeError:  # not in this release
-            found = tuple(getattr(metrics, name, 0) for name in self._names)
-        return tuple(number or 0 for number in found) if None in found else found
-
-
-_LLM: Final = _Numbers(
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "prompt_cached_tokens",
-    "cache_creation_tokens",
-)
-_DECISION: Final = _Numbers(
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "prompt_cached_tokens",
-    "cache_creation_tokens",
-)
+            found: Sequence[Any] = self._read(metrics)
+        except AttributeError:  # not all of them in this release
+            found = (None,)
+        if None in found:
+            found = [_get(metrics, name) for name in self._names]
+        prompt, output, total, cached, written = found
+        beside = total - prompt - output
+        if beside > 0 and beside == cached + written:
+            prompt, beside = prompt + beside, 0  # old Bedrock: its prompt is net of what was cached
+        if not (prompt or output or cached or written or beside > 0):
+            # Cancelled before its provider said what it used. It will be billed all the same.
+            return {"requests": 1}
+        quantities = {"input_tokens": prompt - cached - written, "output_tokens": output}
+        if cached:
+            quantities["cached_input_tokens"] = cached
+        if written:
+            quantities["cache_write_tokens"] = written
+        if beside > 0:
+            quantities["unsplit_tokens"] = beside
+        return quantities
 
 
 def _get(metrics: Any, name: str) -> float:
     value: float = getattr(metrics, name, 0) or 0
     return value
-
-
-def _llm(metrics: Any) -> dict[str, float]:
-    return _text(*_LLM(metrics))
-
-
-def _decision(metrics: Any) -> dict[str, float]:
-    return _text(*_DECISION(metrics))
-
-
-def _text(
-    prompt: float, output: float, total: float, cached: float, written: float
-) -> dict[str, float]:
-    beside = total - prompt - output
-    if beside > 0 and beside == cached + written:
-        prompt, beside = prompt + beside, 0  # old Bedrock: its prompt is net of what was cached
-    if not (prompt or output or cached or written or beside > 0):
-        # Cancelled before its provider said what it used. It will be billed all the same.
-        return {"requests": 1}
-    quantities = {"input_tokens": prompt - cached - written, "output_tokens": output}
-    if cached:
-        quantities["cached_input_tokens"] = cached
-    if written:
-        quantities["cache_write_tokens"] = written
-    if beside > 0:
-        quantities["unsplit_tokens"] = beside
-    return quantities
 
 
 def _stt(metrics: Any) -> dict[str, float]:
@@ -197,8 +172,8 @@ _COMPONENT: Final = {
 }
 """By the ``type`` of a metrics object: whose bill it is on."""
 _AMOUNTS: Final[dict[str, Callable[[Any], dict[str, float]]]] = {
-    "llm_metrics": _llm,
-    "decision_metrics": _decision,
+    "llm_metrics": _Tokens("prompt_tokens", "completion_tokens"),
+    "decision_metrics": _Tokens("input_tokens", "output_tokens"),
     "realtime_model_metrics": _realtime,
     "stt_metrics": _stt,
     "tts_metrics": _tts,

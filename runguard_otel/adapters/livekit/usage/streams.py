@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,14 +32,12 @@ _forget: Final = deque[int](maxlen=0).append
 @dataclass(eq=False, slots=True)
 class _Stream:
     stream: Any
+    key: int
     provider: str
     model: str
     count: Count
+    later: Callable[..., object]
     samples: list[int] = field(default_factory=list)  # of each frame that is not reported yet
-
-    @property
-    def key(self) -> int:
-        return id(self.stream)
 
 
 class Streams:
@@ -63,9 +62,10 @@ class Streams:
             return
         provider, name = model_names(model)
         count = self._recorder.bind("runguard.stt.audio", provider=provider, model=name)
-        entry = _Stream(stream, provider, name, count)
+        later = asyncio.get_running_loop().call_later
+        entry = _Stream(stream, id(stream), provider, name, count, later)
         when_stream_ends(stream, lambda _: self._closed(entry))
-        self._later(entry)  # first: without a timer, notes would pile up
+        entry.later(REPORT_SECONDS, self._due, entry)  # first: without it, notes would pile up
         vars(stream)[HEARD] = entry.samples.append
         self._open.add(entry)
         self._recorder.add("runguard.stt.streams", 1, provider=entry.provider, model=entry.model)
@@ -73,7 +73,7 @@ class Streams:
             self._usage.stream_opened(entry.key, entry.provider, billed_as(model))
 
     def heard(self, stream: Any, _: Any, frame: Any, *__: Any, **___: Any) -> None:
-        """``RecognizeStream.push_frame``, where it takes more than a frame."""
+        """``RecognizeStream.push_frame``, where it takes more than a frame, or was open before."""
         if HEARD not in vars(stream):
             self.opened(stream)
         vars(stream)[HEARD](frame.samples_per_channel)
@@ -84,19 +84,22 @@ class Streams:
         It runs up to a hundred times a second for as long as a call lasts, which is more often than
         all the rest of this package together. So it takes a note, and a timer adds the notes up.
         """
-        heard = self.heard
 
         def push_frame(self: Any, frame: Any) -> Any:
             result = original(self, frame)
+            try:
+                self._runguard_heard(frame.samples_per_channel)
+            except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
+                unheard(self, frame)
+            return result
+
+        def unheard(stream: Any, frame: Any) -> None:
+            """It was open before us; or is after us, for the note it takes goes with us."""
             if live:
                 try:
-                    try:
-                        self._runguard_heard(frame.samples_per_channel)
-                    except AttributeError:  # it was open before us
-                        heard(self, None, frame)
-                except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
+                    self.heard(stream, None, frame)
+                except Exception:  # noqa: BLE001 - as above
                     failed("RecognizeStream.push_frame")
-            return result
 
         return push_frame
 
@@ -112,14 +115,13 @@ class Streams:
             vars(entry.stream).pop(HEARD, None)
         self._open.clear()
 
-    def _later(self, entry: _Stream) -> None:
-        asyncio.get_running_loop().call_later(REPORT_SECONDS, self._due, entry)
-
     def _due(self, entry: _Stream) -> None:
         if entry in self._open:
-            self._later(entry)
-            with shield(self._recorder, "RecognizeStream.push_frame"):
+            entry.later(REPORT_SECONDS, self._due, entry)
+            try:
                 self._report(entry)
+            except Exception:  # noqa: BLE001 - as a shield, which costs more
+                self._recorder.internal_error("RecognizeStream.push_frame")
 
     def _report(self, entry: _Stream) -> None:
         """Hand on the audio that has gathered."""

@@ -102,11 +102,11 @@ class Unreported:
         made_by = _made_by.get(type(stream)) or _who_makes(stream)
         if made_by == "adapter":
             return
-        entry = vars(stream)[_ENTRY] = _Request()
-        if made_by == "another":
-            entry.inside = True
-        else:
+        entry = stream.__dict__[_ENTRY] = _Request()
+        if made_by == "model":
             entry.run = replace_attempts(stream, entry.attempt)
+        else:
+            entry.inside = True
 
     async def measuring(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         """``_metrics_monitor_task``: what it has not reported when it ends is lost to it."""
