@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from runguard_otel.cost.account import Account
 
 __all__ = ["Ledger", "SessionCost", "Turn"]
+
+_NOTHING: Final = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,12 @@ class Ledger:
 
     def add(self, component: str, amount: Decimal) -> None:
         """Add to the bill."""
-        self._amounts[component] = self._amounts.get(component, Decimal(0)) + amount
+        self._amounts[component] = self._amounts.get(component, _NOTHING) + amount
 
     def add_unpriced(self, component: str, unit: str, quantity: Decimal) -> None:
         """Remember usage that has no price."""
         key = f"{component}/{unit}"
-        self._unpriced[key] = self._unpriced.get(key, Decimal(0)) + quantity
+        self._unpriced[key] = self._unpriced.get(key, _NOTHING) + quantity
 
     def add_turn(self, component: str, amount: Decimal, turn: str) -> None:
         """Add to the average turn.
@@ -97,13 +99,13 @@ class Ledger:
         if component == "llm" and (not turn or turn != self._last_turn):
             self._turns += 1
             self._last_turn = turn
-        self._turn[component] = self._turn.get(component, Decimal(0)) + amount
+        self._turn[component] = self._turn.get(component, _NOTHING) + amount
 
     def average_turn(self) -> Turn:
         """What one agent turn of this session has cost on average."""
         if not self._turns:
             return Turn()
-        llm, tts = (self._turn.get(c, Decimal(0)) / self._turns for c in ("llm", "tts"))
+        llm, tts = (self._turn.get(c, _NOTHING) / self._turns for c in ("llm", "tts"))
         return Turn(llm, tts, self._turns)
 
     def cost(self) -> SessionCost:

@@ -13,7 +13,10 @@ from runguard_otel.adapters.livekit.facts.models import (
 )
 from runguard_otel.core.ports import Usage
 
-__all__ = ["quantities_of", "usage_of"]
+__all__ = ["Amounts", "amounts_of", "usage_of"]
+
+Amounts = Callable[[Any], dict[str, float]]
+"""Finds the amounts in a metrics object, by meter."""
 
 
 def usage_of(metrics: Any, owner: Any) -> Usage | None:
@@ -34,7 +37,7 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
             model = billed_as(asked, model)
         elif component == "llm":
             model += tier_of(asked, model)
-    quantities = quantities_of(metrics, provider, model)
+    quantities = amounts_of(metrics.type, provider, model)(metrics)
     if not any(quantities.values()):
         return None
     return Usage(
@@ -47,27 +50,32 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
     )
 
 
-def quantities_of(metrics: Any, provider: str, model: str) -> dict[str, float]:
-    """The amounts of a metrics object, by meter.
+def amounts_of(kind: str, provider: str, model: str) -> Amounts:
+    """What finds the amounts in the metrics of a model.
+
+    Tokens in no part of a total are thinking at Gemini, which bills it as output. What they are at
+    other providers is unknown; they count without a price.
 
     Args:
-        metrics: One of which something is billed.
-        provider: Who served it.
+        kind: The ``type`` of the metrics.
+        provider: Who serves it.
         model: The same.
+
+    Raises:
+        KeyError: If nothing is billed by such metrics.
     """
-    quantities = _AMOUNTS[metrics.type](metrics)
-    if "unsplit_tokens" in quantities and _thinks_aloud(provider, model):
-        quantities["output_tokens"] += quantities.pop("unsplit_tokens")
-    return quantities
-
-
-def _thinks_aloud(provider: str, model: str) -> bool:
-    """Whether tokens in no part of a total are thinking, which is billed as output: Gemini's are.
-
-    What they are at other providers is unknown; they count without a price.
-    """
+    amounts = _AMOUNTS[kind]
     named = f"{provider} {model}".lower()
-    return "gemini" in named or "google" in named or "vertex" in named
+    if not ("gemini" in named or "google" in named or "vertex" in named):
+        return amounts
+
+    def thinking(metrics: Any) -> dict[str, float]:
+        quantities = amounts(metrics)
+        if "unsplit_tokens" in quantities:
+            quantities["output_tokens"] += quantities.pop("unsplit_tokens")
+        return quantities
+
+    return thinking
 
 
 class _Tokens:
@@ -171,7 +179,7 @@ _COMPONENT: Final = {
     "eot_inference_metrics": "agent",
 }
 """By the ``type`` of a metrics object: whose bill it is on."""
-_AMOUNTS: Final[dict[str, Callable[[Any], dict[str, float]]]] = {
+_AMOUNTS: Final[dict[str, Amounts]] = {
     "llm_metrics": _Tokens("prompt_tokens", "completion_tokens"),
     "decision_metrics": _Tokens("input_tokens", "output_tokens"),
     "realtime_model_metrics": _realtime,

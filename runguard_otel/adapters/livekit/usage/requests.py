@@ -16,14 +16,13 @@ model inside, and only the session knows which of them it listens to.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, Final
 
 from runguard_otel.adapters.livekit.facts.job import in_activity
 from runguard_otel.adapters.livekit.facts.models import measured_by_adapter, names_in
-from runguard_otel.adapters.livekit.usage.metrics import quantities_of, usage_of
+from runguard_otel.adapters.livekit.usage.metrics import Amounts, amounts_of, usage_of
 from runguard_otel.adapters.livekit.usage.unreported import measured_inside
 from runguard_otel.core.ports import Usage, UsagePort, Use
 
@@ -39,7 +38,7 @@ _in_session: ContextVar[bool] = ContextVar("runguard_in_session", default=False)
 """True in every task that descends from ``AgentSession.start``."""
 
 
-class _Models(dict[Hashable, Use]):
+class _Models(dict[tuple[str, tuple[str, str]], tuple[Amounts, Use]]):
     """What bills the models of one ``AgentActivity``, by how their metrics name them."""
 
     __slots__ = ("port",)
@@ -52,8 +51,8 @@ class _Models(dict[Hashable, Use]):
         names = names_in(metrics)
         # not a recogniser: with its language changes what it is billed as
         if names is not None and usage.component != "stt" and len(self) < _MOST_MODELS:
-            bind = self.port.bind
-            self[metrics.type, names] = bind(usage.component, usage.provider, usage.model)
+            use = self.port.bind(usage.component, usage.provider, usage.model)
+            self[metrics.type, names] = amounts_of(metrics.type, *names), use
 
 
 class Requests:
@@ -77,11 +76,12 @@ class Requests:
         if models is None or models.port is not self._port:
             models = activity.__dict__[_MODELS] = _Models(self._port)
         names = names_in(ev)
-        use = models.get((ev.type, names)) if names else None
-        if names is None or use is None:
+        known = models.get((ev.type, names)) if names else None
+        if known is None:
             self._used(ev, activity, models)
             return
-        quantities = quantities_of(ev, *names)
+        amounts, use = known
+        quantities = amounts(ev)
         if any(quantities.values()):
             use(quantities, getattr(ev, "speech_id", None) or "")
             self._remember(ev)
