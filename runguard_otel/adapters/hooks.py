@@ -178,6 +178,7 @@ class Hooks:
         otherwise: Hook,
         *,
         why: str,
+        ahead: bool = False,
     ) -> Patch:
         """An ``after`` that is written out for one method, where every call more is felt.
 
@@ -190,14 +191,16 @@ class Hooks:
                 of ours; what it makes keeps the contract itself.
             otherwise: As ``fn`` of :meth:`after`.
             why: One sentence for ``runguard-otel doctor``.
+            ahead: Whether it is a ``before`` instead.
         """
+        usual = _before if ahead else _after
 
         def fitting(
             original: Hook, hook: Hook, live: list[bool], failed: Failed, where: str
         ) -> Hook:
             if tuple(inspect.signature(original).parameters)[1:] == parameters:
                 return build(original, live, failed)
-            return _after(original, hook, live, failed, where)
+            return usual(original, hook, live, failed, where)
 
         return self._row(owner, attribute, fitting, otherwise, why, timed=False)
 

@@ -65,6 +65,30 @@ def test_the_shape_fits_the_release_or_is_the_usual_one(host: type, shape: str) 
     assert len(seen) == 2
 
 
+def test_what_is_to_run_ahead_of_the_host_does_so_in_the_usual_shape_too() -> None:
+    order: list[str] = []
+
+    class Told:
+        def push(self, frame: Any, channel: int = 0) -> None:
+            order.append("host")
+
+    build, _ = ours([])
+    row = Hooks(MemoryRecorder(), "telemetry").flat(
+        Told,
+        "push",
+        ("frame",),
+        build,
+        lambda _self, frame, *_, **__: order.append(f"ours {frame}"),
+        why="It is tried out.",
+        ahead=True,
+    )
+    patches = PatchSet([row])
+    patches.install()
+    Told().push(3)
+    patches.undo()
+    assert order == ["ours 3", "host"]
+
+
 def test_what_fails_in_it_is_counted_and_the_host_goes_on() -> None:
     seen: list[Any] = []
     recorder = MemoryRecorder(tolerant=True)

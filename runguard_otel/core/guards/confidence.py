@@ -60,6 +60,8 @@ class ConfidenceScales:
             recogniser: Whose result it is: provider and model, say.
             reported: What it said.
         """
+        if type(reported) is float and 0.0 < reported <= 1.0:  # nearly always
+            return None if recogniser in self._other else reported
         number = _number(reported)
         if number is None:
             return None

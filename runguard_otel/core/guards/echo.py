@@ -56,7 +56,7 @@ class EchoMemory:
         self._texts: OrderedDict[Hashable, _Text] = OrderedDict()
         self._characters = 0
         self.speaking = False
-        self._periods: deque[tuple[float, float]] = deque(maxlen=MAX_PERIODS)
+        self._periods: deque[list[float]] = deque(maxlen=MAX_PERIODS)
         self._fresh = False
         self._index: WordIndex | None = None
 
@@ -118,7 +118,7 @@ class EchoMemory:
         if self.speaking:
             return
         self.speaking = True
-        self._periods.append((now, _GOES_ON))
+        self._periods.append([now, _GOES_ON])
         if self._texts:
             self._forget(now)
             if not self._fresh:
@@ -132,10 +132,11 @@ class EchoMemory:
         if not self.speaking:
             return
         self.speaking = self._fresh = False
-        self._periods[-1] = (self._periods[-1][0], now)
-        for text in self._texts.values():
-            if text.expires is None:
-                text.expires = now + self.seconds
+        self._periods[-1][1] = now
+        if self._texts:
+            for text in self._texts.values():
+                if text.expires is None:
+                    text.expires = now + self.seconds
 
     def audible(self, at: float, after: float) -> bool:
         """Whether the agent spoke ``at`` a moment, or had stopped ``after`` seconds before."""

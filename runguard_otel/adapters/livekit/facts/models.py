@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from functools import partial
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -76,20 +76,22 @@ class Recogniser(NamedTuple):
 
 def recogniser_of(model: Any) -> Recogniser:
     """Who made the result that has just come from ``model``, an ``STT`` (0.12 to 1.8)."""
-    served, several = model, False
+    several = False
     if not _WRAPS.isdisjoint(getattr(model, "__dict__", ())):  # few do, and this is asked often
-        served = _served(model)
-        several = not _WRAPS.isdisjoint(getattr(served, "__dict__", ()))
-    provider, name = model_names(served)
+        model = _served(model)
+        several = not _WRAPS.isdisjoint(getattr(model, "__dict__", ()))
+    provider, name = model_names(model)
     if several:
-        measures = all(_judged(maker, model_names(maker)[0]) for maker in inner_models(served))
+        makers = inner_models(model)
+        measures = all(_judged(type(m).__module__, model_names(m)[0]) for m in makers)
     else:
-        measures = _judged(served, provider)
+        measures = _judged(type(model).__module__, provider)
     return Recogniser(provider, name, measures)
 
 
-def _judged(maker: Any, provider: str) -> bool:
-    return recognisers.judged(provider, _plugin(type(maker).__module__))
+@lru_cache(maxsize=64)
+def _judged(module: str, provider: str) -> bool:
+    return recognisers.judged(provider, _plugin(module))
 
 
 def flush_ends(model: Any) -> bool:

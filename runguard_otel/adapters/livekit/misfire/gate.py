@@ -13,7 +13,7 @@ import functools
 import time
 from typing import Any
 
-from runguard_otel.adapters.hooks import Ahead, Answer, Replace
+from runguard_otel.adapters.hooks import Ahead, Answer, Failed, Hook, Replace
 from runguard_otel.adapters.livekit.facts.models import heard_in, kept_back, recogniser_of
 from runguard_otel.adapters.livekit.facts.turn import (
     by_hand,
@@ -23,6 +23,7 @@ from runguard_otel.adapters.livekit.facts.turn import (
     pause_within,
     pending_words,
     preflight_type,
+    realtime_session,
     recogniser_finds_turns,
     result_arrived,
     without_reply,
@@ -81,15 +82,35 @@ class SpeechGate:
 
     def on_end_of_turn(self, activity: Any, info: Any, *_: Any, **__: Any) -> Answer | None:
         """``AgentActivity.on_end_of_turn``: the last place before an LLM call."""
-        if self._enforcing and is_wordless(info, activity) and not without_reply(info):
-            return Answer(True)
-        return Answer(True) if self._realtime.vetoes_turn(activity) else None
+        if realtime_session(activity) is not None:
+            return Answer(True) if self._realtime.vetoes_turn(activity) else None
+        wordless = self._enforcing and is_wordless(info, activity)
+        return Answer(True) if wordless and not without_reply(info) else None
 
     def on_vad_event(self, recognition: Any, ev: Any, *_: Any, **__: Any) -> None:
         """``AudioRecognition._on_vad_event``: about thirty a second, of which few matter."""
-        kind = ev.type
-        if kind is self._voice_starts or kind is self._voice_ends:
-            self._segment(recognition, ev)
+        if ev.type is self._voice_starts:
+            self._voice_began(recognition, ev)
+        elif ev.type is self._voice_ends:
+            self._voice_ended(recognition, ev)
+
+    def detecting(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
+        """``AudioRecognition._on_vad_event(ev)`` written out: without a call more."""
+        starts, ends = self._voice_starts, self._voice_ends
+        began, ended = self._voice_began, self._voice_ended
+
+        async def _on_vad_event(self: Any, ev: Any) -> Any:
+            if live:
+                try:
+                    if ev.type is starts:
+                        began(self, ev)
+                    elif ev.type is ends:
+                        ended(self, ev)
+                except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
+                    failed("AudioRecognition._on_vad_event")
+            return await original(self, ev)
+
+        return _on_vad_event
 
     def _judge(self, recognition: Any, event: Any) -> Answer | Replace | Ahead | None:
         """What becomes of a final result: it passes, is blanked or, without a text, swallowed."""
@@ -160,22 +181,24 @@ class SpeechGate:
         """
         return self._enforcing and not hearing.realtime and not by_hand(recognition)
 
-    def _segment(self, recognition: Any, event: Any) -> None:
+    def _voice_began(self, recognition: Any, event: Any) -> None:
         hearing = self._hearing(recognition)
-        if hearing.activity.stt is None or (hearing.realtime and hearing.subtitles_only):
+        if not hearing.recognises:
             return
         state, now = hearing.state, self._clock()
-        late = event.inference_duration
-        if event.type is self._voice_starts:
-            if state.segments.wordless:
-                state.unheard_segment()
-            began = now - event.speech_duration - late
-            if state.kept.events:
-                self._may_be_new_turn(state, recognition, began)
-            state.repetition.voice(now, detected=True)
-            state.segments.began(began)
-        else:
-            state.segments.ended(now - event.silence_duration - late, event.speech_duration)
+        if state.segments.wordless:
+            state.unheard_segment()
+        began = now - event.speech_duration - event.inference_duration
+        if state.kept.events:
+            self._may_be_new_turn(state, recognition, began)
+        state.repetition.voice(now, detected=True)
+        state.segments.began(began)
+
+    def _voice_ended(self, recognition: Any, event: Any) -> None:
+        hearing = self._hearing(recognition)
+        if hearing.recognises:
+            ended = self._clock() - event.silence_duration - event.inference_duration
+            hearing.state.segments.ended(ended, event.speech_duration)
 
     def _may_be_new_turn(self, state: SpeechState, recognition: Any, began: float) -> None:
         if not state.segments.continues(began, pause_within(recognition)):

@@ -37,6 +37,11 @@ class Hearing:
         self.state = state
 
     @property
+    def recognises(self) -> bool:
+        """Whether a recogniser is to make of a voice what is judged."""
+        return self.activity.stt is not None and not (self.realtime and self.subtitles_only)
+
+    @property
     def subtitles_only(self) -> bool:
         """Whether the model reports what it heard; what a recogniser beside it says only adds."""
         return self.realtime and transcribes(self.activity)

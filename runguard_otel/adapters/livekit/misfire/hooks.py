@@ -50,11 +50,14 @@ def patches(services: Services, clock: Clock = time.monotonic) -> list[Patch]:
             why="No LLM call for a turn without a word (an empty manual commit), and no turn of a "
             "realtime model while its input is closed.",
         ),
-        hooks.before(
+        hooks.flat(
             _RECOGNITION,
             "_on_vad_event",
+            ("ev",),
+            gate.detecting,
             gate.on_vad_event,
             why="Knows when a voice was heard, and counts those that led to no text.",
+            ahead=True,
         ),
         *batch_rows(hooks, BatchResults(services, sessions)),
         *voice_rows(hooks, sessions),

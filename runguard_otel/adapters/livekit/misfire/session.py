@@ -140,13 +140,13 @@ class SpeechState:
                 unsure result that is asked.
         """
         started, now = perf_counter(), self._clock()
-        text, mode = said.text, mode or self.mode
-        confidence = self._scales.judge(maker[:2], reported) if maker.measures else None
+        text = said.text
+        confidence = self._scales.judge(maker, reported) if maker.measures else None
         span = self.segments.span(now) if began is None else (began, began)
         clear = confidence is not None and confidence >= self._clear
         echo = self.echo.is_echo(text, now, span, clear=clear)
         duplicate = not answered and self.repetition.is_duplicate(said, now)
-        unsure = confidence is not None and not clear
+        unsure = not clear and confidence is not None
         decision = self.guard.on_final(
             text,
             confidence,
@@ -155,14 +155,16 @@ class SpeechState:
             duplicate=duplicate,
             now=now,
         )
-        kind = decision.kind
+        kind, mode = decision.kind, mode or self.mode
         if heard:
             known = Confidence.JUDGED if confidence is not None else self._unjudged(maker)
             count = self._results.get((kind, known, maker)) or self._bind(kind, known, maker)
             count(1)
         if kind is MisfireKind.GENUINE:
             self.repetition.delivered(said, now)
-            self._passed.clear()
+            self.segments.words()
+            if self._passed:
+                self._passed.clear()
             if self.repetition.repeated(text):
                 self._event("vad_misfire:repeated_transcript", Outcome.OBSERVED, maker)
             if heard:
@@ -175,8 +177,8 @@ class SpeechState:
             held = decision.open or not answered
             outcome = Outcome.of(verdict if held else Verdict.ALLOW, mode)
             self._event(decision.signature, outcome, maker)
-        if kind is not MisfireKind.EMPTY:
-            self.segments.words()
+            if kind is not MisfireKind.EMPTY:
+                self.segments.words()
         if decision.open or self._opened is not None:
             self._settle(decision.open)
             if decision.open and kind is not MisfireKind.DUPLICATE:
@@ -188,7 +190,7 @@ class SpeechState:
         return decision
 
     def _unjudged(self, maker: Recogniser) -> Confidence:
-        other = not maker.measures or self._scales.is_other(maker[:2])
+        other = not maker.measures or self._scales.is_other(maker)
         return Confidence.UNUSABLE if other else Confidence.ABSENT
 
     def _bind(self, kind: MisfireKind, confidence: Confidence, maker: Recogniser) -> Count:

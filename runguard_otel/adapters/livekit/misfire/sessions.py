@@ -189,11 +189,15 @@ class SpeechSessions:
             if live:
                 try:
                     try:
-                        spoke = self._runguard_speech.speaks
+                        speech = self._runguard_speech
+                        spoke = speech.speaks
                     except AttributeError:
-                        spoke = None  # not seen before
+                        spoke = None
                     if spoke is not (state == "speaking"):
-                        agent_state(self, None, state)
+                        if spoke is None:  # it was not seen before, or not by us
+                            agent_state(self, None, state)
+                        else:
+                            speech.agent_speaks(not spoke)
                 except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
                     failed("AgentSession._update_agent_state")
             return result
