@@ -148,9 +148,21 @@ class Hooks:
         why: str,
         timed: bool = False,
         when: list[bool] | None = None,
+        listens: bool = False,
     ) -> Patch:
-        """Run ``fn`` when the host has returned; not if it raised. Arguments as :meth:`before`."""
-        return self._row(owner, attribute, _after, fn, why, timed, when)
+        """Run ``fn`` when the host has returned; not if it raised.
+
+        Args:
+            owner: This, and all but the last, as of :meth:`before`.
+            attribute: See there.
+            fn: See there.
+            why: See there.
+            timed: See there.
+            when: See there.
+            listens: Whether the method listens to an emitter of the host, which asks each listener
+                for its signature at each event: it has the answer at hand then.
+        """
+        return self._row(owner, attribute, _after, fn, why, timed, when, listens=listens)
 
     def gate(
         self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
@@ -213,6 +225,8 @@ class Hooks:
         why: str,
         timed: bool,
         when: list[bool] | None = None,
+        *,
+        listens: bool = False,
     ) -> Patch:
         owner = _class(owner)
         where = f"{owner.__name__}.{attribute}"
@@ -223,7 +237,10 @@ class Hooks:
                 raise TypeError(f"{where} is no coroutine function, so its hook cannot be one")
             if when is not None:
                 hook, live = _while_live(hook, live), when
-            return functools.wraps(original)(build(original, hook, live, failed, where))
+            made = functools.wraps(original)(build(original, hook, live, failed, where))
+            if listens:
+                setattr(made, "__signature__", inspect.signature(original))  # noqa: B010
+            return made
 
         return Patch(owner, attribute, self._timed(fn) if timed else fn, self._guard, why, shape)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,6 +95,15 @@ def test_our_own_failure_is_counted_under_the_rows_name_and_the_call_goes_on(
     with hooked(shape, attribute, fn) as recorder:
         assert call(attribute, "a", times=2) == "aa"
     assert [where for where, _ in recorder.errors] == [f"Host.{attribute}"]
+
+
+def test_a_listener_has_its_signature_at_hand() -> None:
+    """An emitter asks at each event, which otherwise costs it as much as most of our hooks do."""
+    own = inspect.signature(Host().turn)
+    for listens in (False, True):
+        with hooked("after", "turn", lambda *_, **__: None, listens=listens):
+            assert inspect.signature(Host().turn) == own
+            assert ("__signature__" in vars(Host.turn)) is listens
 
 
 @pytest.mark.parametrize("attribute", ["turn", "wait"])

@@ -26,6 +26,7 @@ def patches(services: Services) -> list[Patch]:
                 "livekit.agents.voice.agent_activity:AgentActivity",
                 "_on_metrics_collected",  # after: it writes the turn's id into the metrics
                 requests.in_session,
+                listens=True,
                 why="Sees the usage of every STT, LLM and TTS request once, with provider and "
                 "model.",
             ),
