@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from runguard_otel.adapters.livekit.facts.turn import activity_of
@@ -50,18 +52,25 @@ async def test_a_session_that_met_one_of_us_is_another_ones_later() -> None:
     assert second.kinds == ["empty_transcript", "echo"]
 
 
-async def test_while_an_agent_speaks_who_comes_again_learns_of_it_with_the_next_change() -> None:
+async def test_who_comes_again_learns_from_the_next_state_whether_an_agent_speaks() -> None:
     """Fails if what the first of us knew of the agent is taken for known to the second."""
-    first, second = Guarded(), Guarded()
-    async with call(voice=True) as c:
-        with first:
-            c.session.say(SPEECH)
-            await until(lambda: c.speaking)
-        with second:
-            await until(lambda: not c.speaking)
-            await echoed(c)
-            await until(lambda: not c.speaking)
-    assert second.kinds == ["echo"]
+    async with call() as c:
+        session: Any = c.session
+        with Guarded():
+            session._update_agent_state("speaking")
+            first = session._runguard_speech
+            assert first.speaks
+        assert first.speaks is None
+        with Guarded():
+            session._update_agent_state("listening")
+            second = session._runguard_speech
+            assert second is not first
+            told = [second.speaks]
+            session._update_agent_state("speaking")
+            told.append(second.speaks)
+        session._update_agent_state("listening")
+        told.append(second.speaks)
+        assert told == [False, True, None], "of what comes after us nobody is told"
 
 
 async def test_a_session_without_a_realtime_model_never_runs_what_is_for_those(
