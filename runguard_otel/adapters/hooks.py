@@ -181,6 +181,29 @@ class Hooks:
         """
         return Patch(_class(owner), attribute, wrapper, self._guard, why)
 
+    def written(
+        self,
+        owner: type | str,
+        attribute: str,
+        build: Callable[[Hook, list[bool], Failed], Hook],
+        *,
+        why: str,
+    ) -> Patch:
+        """A method written out by hand, where :meth:`around` would cost two frames at each step.
+
+        Args:
+            owner: As in :meth:`before`.
+            attribute: The host's method.
+            build: Makes the method of the host's own, whether it is live, and what counts a failure
+                of ours; what it makes takes any arguments, and keeps the contract itself.
+            why: One sentence for ``runguard-otel doctor``.
+        """
+
+        def as_built(original: Hook, _: Hook, live: list[bool], failed: Failed, __: str) -> Hook:
+            return build(original, live, failed)
+
+        return self._row(owner, attribute, as_built, build, why, timed=False)
+
     def flat(
         self,
         owner: type | str,

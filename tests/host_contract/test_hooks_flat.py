@@ -102,3 +102,31 @@ def test_what_fails_in_it_is_counted_and_the_host_goes_on() -> None:
     patches.undo()
     assert [where for where, _ in recorder.errors] == ["push"]
     assert seen == []
+
+
+async def test_a_method_written_out_takes_what_the_hosts_takes() -> None:
+    seen: list[str] = []
+
+    class Waits:
+        async def run(self, times: int, *, word: str = "a") -> str:
+            return word * times
+
+    def build(original: Hook, live: list[bool], _: Failed) -> Hook:
+        async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return await original(self, *args, **kwargs)
+            finally:
+                seen.append("live" if live else "inert")
+
+        return run
+
+    own = Waits.__dict__["run"]
+    patches = PatchSet([Hooks(MemoryRecorder(), "telemetry").written(Waits, "run", build, why="")])
+    patches.install()
+    one = Waits()
+    assert await one.run(2, word="b") == "bb"
+    kept = one.run
+    patches.undo()
+    assert Waits.__dict__["run"] is own
+    assert await kept(3) == "aaa"
+    assert seen == ["live", "inert"]

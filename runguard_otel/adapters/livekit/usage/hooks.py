@@ -20,7 +20,6 @@ def patches(services: Services) -> list[Patch]:
     rows: list[Patch] = []
     if services.usage is not None:
         requests = Requests(services.usage)
-        alone = "Sees the requests that are made outside of a session."
         rows += [
             hooks.after(
                 "livekit.agents.voice.agent_activity:AgentActivity",
@@ -37,9 +36,15 @@ def patches(services: Services) -> list[Patch]:
                 why="Knows what a session asks for.",
             ),
             # after: an adapter hands the same object on
-            hooks.after("livekit.agents.llm:LLM", "emit", requests.of_llm, why=alone),
-            hooks.after("livekit.agents.stt:STT", "emit", requests.of_stt, why=alone),
-            hooks.after("livekit.agents.tts:TTS", "emit", requests.of_tts, why=alone),
+            *(
+                hooks.written(
+                    f"livekit.agents.{component}:{component.upper()}",
+                    "emit",
+                    requests.emitting(component),
+                    why="Sees the requests that are made outside of a session.",
+                )
+                for component in ("llm", "stt", "tts")
+            ),
             *unreported_rows(hooks, services.usage, services.recorder),
             *connection_rows(hooks, Connections(services.usage)),
         ]
@@ -56,10 +61,10 @@ def unreported_rows(hooks: Hooks, port: UsagePort, recorder: Recorder) -> list[P
     rows: list[Patch] = []
     for stream, requests in watched.items():
         rows += [
-            hooks.after(
-                stream, "__init__", requests.opened, why="Knows what was asked of a provider."
+            hooks.written(
+                stream, "__init__", requests.opening, why="Knows what was asked of a provider."
             ),
-            hooks.around(
+            hooks.written(
                 stream,
                 "_metrics_monitor_task",
                 requests.measuring,

@@ -16,7 +16,7 @@ from runguard_otel.core.ports import Usage
 __all__ = ["Amounts", "amounts_of", "usage_of"]
 
 Amounts = Callable[[Any], dict[str, float]]
-"""Finds the amounts in a metrics object, by meter."""
+"""Finds the amounts in a metrics object, by meter; nothing if all of them are 0."""
 
 
 def usage_of(metrics: Any, owner: Any) -> Usage | None:
@@ -38,7 +38,7 @@ def usage_of(metrics: Any, owner: Any) -> Usage | None:
         elif component == "llm":
             model += tier_of(asked, model)
     quantities = amounts_of(metrics.type, provider, model)(metrics)
-    if not any(quantities.values()):
+    if not quantities:
         return None
     return Usage(
         component,
@@ -169,6 +169,16 @@ def _requests(metrics: Any) -> dict[str, float]:
     return {"requests": _get(metrics, "num_requests")}
 
 
+def _if_any(amounts: Amounts) -> Amounts:
+    """A 0 beside others says something: a realtime model tells when it is not paid by time."""
+
+    def found(metrics: Any) -> dict[str, float]:
+        quantities = amounts(metrics)
+        return quantities if any(quantities.values()) else {}
+
+    return found
+
+
 _COMPONENT: Final = {
     "llm_metrics": "llm",
     "decision_metrics": "llm",
@@ -182,10 +192,10 @@ _COMPONENT: Final = {
 _AMOUNTS: Final[dict[str, Amounts]] = {
     "llm_metrics": _Tokens("prompt_tokens", "completion_tokens"),
     "decision_metrics": _Tokens("input_tokens", "output_tokens"),
-    "realtime_model_metrics": _realtime,
-    "stt_metrics": _stt,
-    "tts_metrics": _tts,
-    "interruption_metrics": _requests,
-    "eot_inference_metrics": _requests,
+    "realtime_model_metrics": _if_any(_realtime),
+    "stt_metrics": _if_any(_stt),
+    "tts_metrics": _if_any(_tts),
+    "interruption_metrics": _if_any(_requests),
+    "eot_inference_metrics": _if_any(_requests),
 }
 """What finds the amounts in it."""

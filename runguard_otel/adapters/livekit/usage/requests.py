@@ -16,10 +16,12 @@ model inside, and only the session knows which of them it listens to.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, Final
 
+from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts.job import in_activity
 from runguard_otel.adapters.livekit.facts.models import measured_by_adapter, names_in
 from runguard_otel.adapters.livekit.usage.metrics import Amounts, amounts_of, usage_of
@@ -82,7 +84,7 @@ class Requests:
             return
         amounts, use = known
         quantities = amounts(ev)
-        if any(quantities.values()):
+        if quantities:
             use(quantities, getattr(ev, "speech_id", None) or "")
             self._remember(ev)
 
@@ -94,20 +96,24 @@ class Requests:
         finally:
             _in_session.reset(token)
 
-    def of_llm(self, model: Any, _: Any, event: str, ev: Any = None, *__: Any, **___: Any) -> None:
-        """``LLM.emit``: a session that listens has had it by now."""
-        if event == "metrics_collected" and id(ev) not in self._recent:
-            self._alone(ev, llm=model)
+    def emitting(self, component: str) -> Callable[[Hook, list[bool], Failed], Hook]:
+        """``emit`` of an ``LLM``, ``STT`` or ``TTS``: a session that listens has had it by then."""
+        recent = self._recent
 
-    def of_stt(self, model: Any, _: Any, event: str, ev: Any = None, *__: Any, **___: Any) -> None:
-        """``STT.emit``."""
-        if event == "metrics_collected" and id(ev) not in self._recent:
-            self._alone(ev, stt=model)
+        def build(original: Hook, live: list[bool], failed: Failed) -> Hook:
+            def emit(model: Any, event: str, *args: Any, **kwargs: Any) -> Any:
+                result = original(model, event, *args, **kwargs)
+                if live and event == "metrics_collected":
+                    try:
+                        if id(args[0]) not in recent:
+                            self._alone(args[0], **{component: model})
+                    except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
+                        failed(f"{component.upper()}.emit")
+                return result
 
-    def of_tts(self, model: Any, _: Any, event: str, ev: Any = None, *__: Any, **___: Any) -> None:
-        """``TTS.emit``."""
-        if event == "metrics_collected" and id(ev) not in self._recent:
-            self._alone(ev, tts=model)
+            return emit
+
+        return build
 
     def _alone(self, metrics: Any, **owner: Any) -> None:
         # `generate_reply` runs in the caller's context, except for what the host knows of it

@@ -14,6 +14,7 @@ import asyncio
 from contextvars import ContextVar
 from typing import Any, Final
 
+from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts.models import is_adapter, names_of
 from runguard_otel.adapters.livekit.facts.streams import (
     asked_model,
@@ -97,32 +98,44 @@ class Unreported:
         self._recorder = recorder
         self._component = component
 
-    def opened(self, stream: Any, *_: Any, **__: Any) -> None:
+    def opening(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
         """``__init__`` of a stream: its attempts are watched on this stream alone."""
-        made_by = _made_by.get(type(stream)) or _who_makes(stream)
-        if made_by == "adapter":
-            return
-        entry = stream.__dict__[_ENTRY] = _Request()
-        if made_by == "model":
-            entry.run = replace_attempts(stream, entry.attempt)
-        else:
-            entry.inside = True
 
-    async def measuring(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
-        """``_metrics_monitor_task``: what it has not reported when it ends is lost to it."""
-        entry: _Request | None = stream.__dict__.get(_ENTRY)
-        _measured.set(entry)  # until its task ends, which is now or right after
-        try:
-            return await wrapped(*args, **kwargs)
-        finally:
-            # Most requests of a model end here; of a voice, an answer may be cut after its report.
-            if entry is not None and (
-                entry.lost or (entry.open and (self._component == "tts" or not entry.reported))
-            ):
-                with shield(self._recorder, "metrics_monitor"):
-                    # What was refused, or never arrived, is not open: its text is not billed.
-                    characters = unmeasured_characters(stream) if entry.open else 0
-                    self._count(asked_model(stream), entry, characters)
+        def __init__(stream: Any, *args: Any, **kwargs: Any) -> None:
+            original(stream, *args, **kwargs)
+            if live:
+                try:
+                    made_by = _made_by.get(type(stream)) or _who_makes(stream)
+                    if made_by == "model":
+                        entry = stream.__dict__[_ENTRY] = _Request()
+                        entry.run = replace_attempts(stream, entry.attempt)
+                    elif made_by == "another":
+                        entry = stream.__dict__[_ENTRY] = _Request()
+                        entry.inside = True
+                except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
+                    failed("LLMStream.__init__")
+
+        return __init__
+
+    def measuring(self, original: Hook, live: list[bool], _: Failed) -> Hook:
+        """``_metrics_monitor_task``: what it has not reported when it ends is lost to it.
+
+        Written out, for it is resumed with each piece of an answer.
+        """
+        cut_later = self._component == "tts"  # an answer may be, after it was measured
+
+        async def _metrics_monitor_task(stream: Any, *args: Any, **kwargs: Any) -> Any:
+            entry: _Request | None = stream.__dict__.get(_ENTRY) if live else None
+            _measured.set(entry)  # until its task ends, which is now or right after
+            try:
+                return await original(stream, *args, **kwargs)
+            finally:
+                if entry is not None and (
+                    entry.lost or (entry.open and (cut_later or not entry.reported))
+                ):
+                    self._unmeasured(stream, entry)
+
+        return _metrics_monitor_task
 
     async def recognising(self, wrapped: Any, model: Any, args: Any, kwargs: Any) -> Any:
         """``STT.recognize``: one request for one piece of audio."""
@@ -140,6 +153,12 @@ class Unreported:
             raise
         finally:
             _measured.reset(token)
+
+    def _unmeasured(self, stream: Any, entry: _Request) -> None:
+        with shield(self._recorder, "metrics_monitor"):
+            # What was refused, or never arrived, is not open: its text is not billed.
+            characters = unmeasured_characters(stream) if entry.open else 0
+            self._count(asked_model(stream), entry, characters)
 
     def _count(self, model: Any, entry: _Request, characters: int = 0) -> None:
         """What its provider bills: characters where they are known, else the request as such."""
