@@ -32,6 +32,8 @@ WINDOWS = {  # the defaults of the settings
     GuardName.TRACK_SUBSCRIBE: 30.0,
     GuardName.SESSION_OVERRUN: 0.0,
 }
+_EACH_SECOND = "runguard.stt.audio"
+"""Counted each second for as long as a stream is open, reused or not."""
 STT_RECONNECT = "session_overrun:stt_reconnect"
 _ACTED = (Outcome.SUPPRESSED, Outcome.REUSED, Outcome.REFUSED)
 
@@ -146,6 +148,8 @@ class PricedRecorder:
     def bind(self, metric: str, /, **attributes: str) -> Count:
         """See :class:`~runguard_otel.core.ports.Recorder`."""
         bound = self._inner.bind(metric, **attributes)
+        if metric != _EACH_SECOND:
+            return bound
 
         def count(amount: float) -> None:
             bound(amount)

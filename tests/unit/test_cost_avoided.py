@@ -113,6 +113,19 @@ def test_a_reused_stream_avoids_an_idle_socket_until_its_window_has_passed() -> 
     assert stage.avoided("track_subscribe", "stt") == pytest.approx(30 * 0.15 / 3600)
 
 
+def test_what_it_saves_shows_while_audio_flows() -> None:
+    """Fails if only events and ends settle it: a dashboard would show a long call's at its end."""
+    stage = Stage()
+    stage.meter.stream_opened("s", "AssemblyAI", "universal-streaming-english")
+    heard = stage.recorder.bind("runguard.stt.audio", provider="AssemblyAI", model="universal")
+    stage.recorder.event("track_subscribe", Outcome.REUSED, CALLER)
+    for second in (1, 2, 3):
+        stage.now = second
+        heard(1.0)
+        assert stage.avoided("track_subscribe", "stt") == pytest.approx(second * 0.15 / 3600)
+    assert stage.inner.count("runguard.stt.audio") == 3
+
+
 def test_it_ends_with_the_guard_or_with_the_shared_stream() -> None:
     stage = Stage()
     stage.meter.stream_opened("s", "AssemblyAI", "universal-streaming-english")
