@@ -115,7 +115,17 @@ class MisfireGuard:
         mode: What a trip says about acting; the verdicts do not depend on it.
     """
 
-    __slots__ = ("_breaker", "_mode", "_mute", "_passed", "_policy", "_row", "_subject", "_turn")
+    __slots__ = (
+        "_breaker",
+        "_mode",
+        "_mute",
+        "_passed",
+        "_policy",
+        "_row",
+        "_subject",
+        "_tripped",
+        "_turn",
+    )
 
     def __init__(
         self,
@@ -132,6 +142,7 @@ class MisfireGuard:
         self._breaker = Breaker(quiet_seconds=self._policy.window_seconds)
         self._mute = Breaker(proofs=self._policy.clean_turns)
         self._turn = False  # whether this turn has already proven that the user is heard
+        self._tripped = False  # until then, nothing was ever open
 
     @property
     def in_a_row(self) -> int:
@@ -203,8 +214,10 @@ class MisfireGuard:
         if self._row:
             self._row.clear()
             self._passed.clear()
-        if not self._turn:
-            self._turn = True
+        first, self._turn = not self._turn, True
+        if not self._tripped:
+            return PASS
+        if first:
             self._mute.healthy(now)
         return _PASS_AND_CLOSE if self._breaker.healthy(now) else PASS
 
@@ -240,6 +253,7 @@ class MisfireGuard:
 
     def _trip(self, signature: str, now: float) -> Trip:
         policy, row = self._policy, self._row
+        self._tripped = True
         self._breaker.open(now)
         echoes = sum(kind is MisfireKind.ECHO for _, kind in row)
         mute = 2 * echoes > len(row)  # an echo storm: most of the row is the agent's own voice

@@ -76,22 +76,23 @@ class Recogniser(NamedTuple):
 
 def recogniser_of(model: Any) -> Recogniser:
     """Who made the result that has just come from ``model``, an ``STT`` (0.12 to 1.8)."""
-    several = False
     if not _WRAPS.isdisjoint(getattr(model, "__dict__", ())):  # few do, and this is asked often
         model = _served(model)
-        several = not _WRAPS.isdisjoint(getattr(model, "__dict__", ()))
+        if not _WRAPS.isdisjoint(getattr(model, "__dict__", ())):  # one of several
+            return Recogniser(
+                *model_names(model), all(_recogniser_alone(m).measures for m in inner_models(model))
+            )
+    return _recogniser_alone(model)
+
+
+def _recogniser_alone(model: Any) -> Recogniser:
     provider, name = model_names(model)
-    if several:
-        makers = inner_models(model)
-        measures = all(_judged(type(m).__module__, model_names(m)[0]) for m in makers)
-    else:
-        measures = _judged(type(model).__module__, provider)
-    return Recogniser(provider, name, measures)
+    return _recogniser(provider, name, type(model).__module__)
 
 
 @lru_cache(maxsize=64)
-def _judged(module: str, provider: str) -> bool:
-    return recognisers.judged(provider, _plugin(module))
+def _recogniser(provider: str, name: str, module: str) -> Recogniser:
+    return Recogniser(provider, name, recognisers.judged(provider, _plugin(module)))
 
 
 def flush_ends(model: Any) -> bool:
