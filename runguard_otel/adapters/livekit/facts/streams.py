@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 __all__ = [
+    "FINAL_TRANSCRIPT",
     "abort_stream",
     "asked_model",
     "final_words",
@@ -57,9 +58,14 @@ def unmeasured_characters(stream: Any) -> int:
     return sum(map(len, whole)) + len(getattr(stream, "_mtc_text", ""))
 
 
+FINAL_TRANSCRIPT: Final = "final_transcript"
+"""The type of a ``SpeechEvent`` that says something for good. Its enumeration is one of strings,
+and this is equal to its member. Read in 0.12 to 1.8."""
+
+
 def final_words(event: Any) -> str:
     """What a ``SpeechEvent`` says for good; ``""`` for every other event (0.12 to 1.8)."""
-    if event.type != "final_transcript" or not event.alternatives:  # an enumeration of strings
+    if event.type != FINAL_TRANSCRIPT or not event.alternatives:
         return ""
     return str(event.alternatives[0].text or "").strip()
 

@@ -43,7 +43,7 @@ def rows(services: Services, guard: OverrunGuard) -> list[Patch]:
             streams.run,
             why="Fails a stream whose provider closes again and again; else changes nothing.",
         ),
-        hooks.after(stream, "__anext__", streams.result, why="Knows what a stream recognised."),
+        hooks.written(stream, "__anext__", streams.hearing, why="Knows what a stream recognised."),
         hooks.before(
             "aiohttp:ClientSession",
             "ws_connect",

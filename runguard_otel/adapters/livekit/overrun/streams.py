@@ -10,9 +10,11 @@ import asyncio
 from contextvars import ContextVar
 from typing import Any, Final
 
+from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts.job import in_session
 from runguard_otel.adapters.livekit.facts.models import is_stt_adapter, model_names
 from runguard_otel.adapters.livekit.facts.streams import (
+    FINAL_TRANSCRIPT,
     abort_stream,
     final_words,
     on_attempt,
@@ -104,12 +106,27 @@ class StreamWatch:
         else:
             self._connected(entry)
 
-    def result(self, stream: Any, event: Any, *_: Any, **__: Any) -> None:
-        """``RecognizeStream.__anext__``: words are a sign of life, and make reconnects worth it."""
-        if not final_words(event):
-            return  # a guess, as most are
+    def hearing(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
+        """``RecognizeStream.__anext__``: words are a sign of life, and make reconnects worth it.
+
+        Written out, for most of what it passes on are guesses.
+        """
+
+        async def __anext__(stream: Any) -> Any:
+            event = await original(stream)
+            if live:
+                try:
+                    if event.type == FINAL_TRANSCRIPT:
+                        self._heard(stream, event)
+                except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
+                    failed("RecognizeStream.__anext__")
+            return event
+
+        return __anext__
+
+    def _heard(self, stream: Any, event: Any) -> None:
         entry: _Entry | None = stream.__dict__.get(_ENTRY)
-        if entry is None:
+        if entry is None or not final_words(event):
             return
         entry.policy.genuine()
         if not (entry.session and self._judged):  # else the misfire guard says what is genuine
