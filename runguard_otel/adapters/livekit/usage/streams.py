@@ -126,9 +126,11 @@ class Streams:
     def _report(self, entry: _Stream) -> None:
         """Hand on the audio that has gathered."""
         samples = entry.samples[:]  # frames go on to come while another thread settles
+        if not samples:
+            return
         del entry.samples[: len(samples)]
         rate = pushed_rate(entry.stream)
-        if samples and rate:  # the host refuses a stream whose frames differ in it
+        if rate:  # the host refuses a stream whose frames differ in it
             seconds = sum(samples) / rate
             entry.count(seconds)
             if self._usage is not None:
