@@ -74,10 +74,8 @@ class Services:
     def heard_genuine(self) -> None:
         """A caller of the running job said something to the agent."""
         for tell in self.signs_of_life:
-            try:  # as `shield`, without its calls: for each final result
+            with shield(self.recorder, "sign_of_life"):
                 tell()
-            except Exception:  # noqa: BLE001
-                self.recorder.internal_error("sign_of_life")
 
     def close(self) -> None:
         """Run what the adapter modules left in ``on_close``."""
