@@ -165,10 +165,17 @@ class Hooks:
         return self._row(owner, attribute, _after, fn, why, timed, when, listens=listens)
 
     def gate(
-        self, owner: type | str, attribute: str, fn: Hook, *, why: str, timed: bool = False
+        self,
+        owner: type | str,
+        attribute: str,
+        fn: Hook,
+        *,
+        why: str,
+        timed: bool = False,
+        when: list[bool] | None = None,
     ) -> Patch:
         """Ask ``fn`` whether and how the host is called. Arguments as :meth:`before`."""
-        return self._row(owner, attribute, _gate, fn, why, timed)
+        return self._row(owner, attribute, _gate, fn, why, timed, when)
 
     def around(self, owner: type | str, attribute: str, wrapper: Wrapper, *, why: str) -> Patch:
         """Wrap the call by hand, for what no other shape can do.

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from runguard_otel.cost.account import Account
+from typing import Final, NamedTuple
 
 __all__ = ["Ledger", "SessionCost", "Turn"]
 
@@ -57,16 +54,7 @@ class Turn(NamedTuple):
 class Ledger:
     """Adds up one session. Not thread-safe: its meter holds the lock."""
 
-    __slots__ = (
-        "_amounts",
-        "_last_turn",
-        "_turn",
-        "_turns",
-        "_unpriced",
-        "accounts",
-        "streamed",
-        "wasting",
-    )
+    __slots__ = ("_amounts", "_last_turn", "_turn", "_turns", "_unpriced", "streamed", "wasting")
 
     def __init__(self) -> None:
         self._amounts: dict[str, Decimal] = {}
@@ -74,8 +62,6 @@ class Ledger:
         self._turn: dict[str, Decimal] = {}
         self._turns = 0
         self._last_turn = ""
-        self.accounts: dict[tuple[str, str, str], Account] = {}
-        """What is on it, by component, provider and model as LiveKit names them."""
         self.streamed: set[tuple[str, str]] = set()
         """STT models (provider, model) whose audio is metered by the stream, not by its reports."""
         self.wasting = ""

@@ -71,6 +71,16 @@ class Running:
         return self.account.charge({self.meter: exact(seconds)}).amount, {}
 
 
+class _Bill:
+    """Of one session: its ledger, and who is on it, as LiveKit names them."""
+
+    __slots__ = ("accounts", "ledger")
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.accounts: dict[tuple[str, str, str], Account] = {}
+
+
 class Meter:
     """Implements ``core.ports.UsagePort``; one per process.
 
@@ -116,7 +126,7 @@ class Meter:
         self._ticking = False
         self._tokens: dict[object, tuple[Account, list[float]]] = {}
         self._waste: dict[str, Handle] = {}
-        self._ledgers: BoundedMap[str, Ledger] = BoundedMap(lambda _: Ledger(), 1000)
+        self._bills: BoundedMap[str, _Bill] = BoundedMap(lambda _: _Bill(), 1000)
         self._streams: dict[object, Running] = {}
         self._connections: dict[object, list[Running]] = {}
         self._lock = threading.RLock()
@@ -242,7 +252,7 @@ class Meter:
 
     def ledger(self) -> Ledger:
         """The ledger of the session the calling code belongs to."""
-        return self._ledgers.get(self._session())
+        return self._bills.get(self._session()).ledger
 
     def connection_parts(self) -> tuple[tuple[str, str, str], ...]:
         """Component, provider and model of what one connection of an agent is billed as."""
@@ -311,14 +321,14 @@ class Meter:
 
     def _account(self, component: str, provider: str, model: str) -> Account:
         """A model on the bill of the session the calling code belongs to."""
-        ledger, key = self.ledger(), (component, provider, model)
-        account = ledger.accounts.get(key)
+        bill, key = self._bills.get(self._session()), (component, provider, model)
+        account = bill.accounts.get(key)
         if account is None:
             known = self.book.model(component, provider, model, self.plan)
-            if len(ledger.accounts) >= MAX_ACCOUNTS:
-                ledger.accounts.clear()
-            account = ledger.accounts[key] = Account(
-                ledger, component, known, self._recorder, self._lock
+            if len(bill.accounts) >= MAX_ACCOUNTS:
+                bill.accounts.clear()
+            account = bill.accounts[key] = Account(
+                bill.ledger, component, known, self._recorder, self._lock
             )
         return account
 

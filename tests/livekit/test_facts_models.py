@@ -82,6 +82,8 @@ def test_metrics_name_who_served_a_request() -> None:
     if since(1, 2):
         told = measured(model.label, ("other", "newest"))
         assert facts.served_by(told, model) == ("other", "newest")
+        assert facts.names_in(told) == ("other", "newest")
+    assert facts.names_in(measured(model.label)) is None
     assert not facts.measured_by_adapter(measured(model.label))
     adapter = stt.StreamAdapter(stt=ScriptedBatchSTT([]), vad=ScriptedVAD())
     assert facts.measured_by_adapter(measured(adapter.label))

@@ -41,7 +41,7 @@ class Services:
         usage: Where to report what was used, so that it is priced; ``None``: nowhere.
         claims: The right to serve rooms; ``None``: every job may.
         ends: How jobs end that end in another way than ``clean``, by job id.
-        signs_of_life: Told when a caller of the running job was genuinely heard.
+        signs_of_life: Told when a caller of the running job was genuinely heard, in which session.
         before_flush: What a job must run at its end, before its telemetry is flushed.
         bring_up: ``instrumentor.instrument_process``, for job processes; it is pickled by name.
         on_close: What ``uninstrument()`` must run after the patches are gone, last first.
@@ -58,7 +58,7 @@ class Services:
     claims: ClaimsPort | None = None
     bring_up: Callable[[dict[str, Any]], None] | None = None
     ends: dict[str, str] = field(default_factory=dict)
-    signs_of_life: list[Callable[[], None]] = field(default_factory=list)
+    signs_of_life: list[Callable[[Any], None]] = field(default_factory=list)
     before_flush: list[Callable[[], None]] = field(default_factory=list)
     on_close: list[Callable[[], None]] = field(default_factory=list)
 
@@ -71,11 +71,13 @@ class Services:
             with shield(self.recorder, "settle"):
                 step()
 
-    def heard_genuine(self) -> None:
-        """A caller of the running job said something to the agent."""
+    def heard_genuine(self, session: Any) -> None:
+        """A caller said something to the agent, in this session of the running job."""
         for tell in self.signs_of_life:
-            with shield(self.recorder, "sign_of_life"):
-                tell()
+            try:  # as `shield`, without its calls: for each final result
+                tell(session)
+            except Exception:  # noqa: BLE001
+                self.recorder.internal_error("sign_of_life")
 
     def close(self) -> None:
         """Run what the adapter modules left in ``on_close``."""

@@ -37,7 +37,15 @@ class StreamPolicy:
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_breaker", "_clock", "_mode", "_rules", "_seen", "_window_seconds")
+    __slots__ = (
+        "_breaker",
+        "_clock",
+        "_connected",
+        "_mode",
+        "_rules",
+        "_seen",
+        "_window_seconds",
+    )
 
     def __init__(
         self,
@@ -53,6 +61,7 @@ class StreamPolicy:
         self._window_seconds = window_seconds
         self._clock = clock
         self._seen = False
+        self._connected = False  # since somebody was recognised
         rules = ((reconnects, window_seconds), (reconnects_at_all, total_seconds))
         self._rules = [
             (count, SlidingWindow(seconds, capacity=count) if count else None)
@@ -76,6 +85,7 @@ class StreamPolicy:
         Args:
             subject: Whom it is about, for the trip.
         """
+        self._connected = True
         now = self._clock()
         was_open = self._breaker.is_open(now)
         counts = [window.hit(now) if window is not None else 0 for _, window in self._rules]
@@ -94,6 +104,9 @@ class StreamPolicy:
 
     def genuine(self) -> None:
         """The stream has recognised somebody: reconnects before it were worth it."""
+        if not self._connected:
+            return  # as nearly always: somebody goes on to speak
+        self._connected = False
         window = self._rules[0][1]
         if window is not None:
             window.clear()

@@ -266,8 +266,10 @@ class SharedPeriod:
 
     def amount(self, value: float) -> None:
         """What it came to so far, where time alone does not say it (seconds of audio pushed)."""
-        if not self.ended:
-            self._write(AMOUNT, value)
+        if not self.ended:  # each second of each stream: as `_write`, without a call more
+            at = self._at + AMOUNT
+            self._values[at] = value
+            self._words[at + 1] = self._words[at] ^ self._words[self._at + LABEL]
 
     def end(self, at: float | None = None) -> None:
         """It is over; a second call changes nothing.

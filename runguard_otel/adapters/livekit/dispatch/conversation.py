@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from runguard_otel.adapters.livekit.dispatch.fencing import Fence
@@ -41,9 +41,12 @@ class Conversation:
     Args:
         services: Shared by all patches.
         ctx: LiveKit's ``JobContext``.
+        falls_silent: Told when :attr:`silent` becomes true.
     """
 
-    def __init__(self, services: Services, ctx: Any) -> None:
+    def __init__(
+        self, services: Services, ctx: Any, falls_silent: Callable[[], None] = lambda: None
+    ) -> None:
         self._services = services
         self._ctx = ctx
         self._handle: ClaimHandle | None = None
@@ -55,6 +58,7 @@ class Conversation:
         self._room_io: Any = None
         self._end = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._falls_silent = falls_silent
         self.silent = False
         """Whether its sessions must not answer any more: the next agent does."""
 
@@ -203,6 +207,7 @@ class Conversation:
     async def _make_way(self) -> None:
         """Hear and answer no more, finish the sentence, and leave the room."""
         self.silent = True
+        self._falls_silent()
         sessions = list(self._sessions)
         for session in sessions:
             session.input.set_audio_enabled(False)

@@ -91,6 +91,7 @@ def _of_sessions(hooks: Hooks, job: JobSide) -> list[Patch]:
             "livekit.agents.voice.agent_activity:AgentActivity",
             "on_end_of_turn",
             job.turn_ends,
+            when=job.silenced,
             why="A session that still closes leaves the answer to the next agent.",
         ),
     ]

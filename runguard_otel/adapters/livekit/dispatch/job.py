@@ -38,6 +38,8 @@ class JobSide:
         self._jobs: dict[int, Conversation] = {}
         self._of_session: weakref.WeakKeyDictionary[Any, Conversation] = weakref.WeakKeyDictionary()
         self._warming: set[asyncio.Task[Any]] = set()
+        self.silenced: list[bool] = []
+        """Not empty once a conversation of this process must not answer any more."""
         services.on_close.append(self._switch_off)
 
     def build(
@@ -123,8 +125,12 @@ class JobSide:
     def _of(self, ctx: Any) -> Conversation:
         known = self._jobs.get(id(ctx))
         if known is None:
-            known = self._jobs[id(ctx)] = Conversation(self._services, ctx)
+            known = Conversation(self._services, ctx, self._falls_silent)
+            self._jobs[id(ctx)] = known
         return known
+
+    def _falls_silent(self) -> None:
+        self.silenced[:] = [True]
 
     def _wanted(self) -> bool:
         return self._services.mode(GUARD) is not Mode.OFF and not in_console()

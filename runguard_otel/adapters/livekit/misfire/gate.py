@@ -128,7 +128,7 @@ class SpeechGate:
         decision = state.on_final(
             said,
             best.confidence if best is not None else None,
-            recogniser_of(activity.stt),
+            recogniser_of(hearing.recogniser),
             activity=activity,
             mode=None if acts else Mode.OBSERVE,
             joins=functools.partial(pending_words, recognition) if acts else None,

@@ -16,7 +16,8 @@ HEARING: Final = "_runguard_hearing"
 class Hearing:
     """A recognition's activity, its model and its session's state, which stay for its life.
 
-    What an application may change meanwhile, as how turns are detected, is asked each time.
+    What an application may change meanwhile, as how turns are detected, is asked each time. LiveKit
+    1.8.9 looks for the running job whenever it is asked for an activity's recogniser.
 
     Args:
         recognition: The ``AudioRecognition``.
@@ -26,20 +27,22 @@ class Hearing:
         activity: The ``AgentActivity`` it hears for.
         realtime: Whether that has a realtime model: STT results are subtitles then, for the model
             hears the audio itself.
+        recogniser: Its ``STT``, or ``None``.
         state: As it was given.
     """
 
-    __slots__ = ("activity", "realtime", "state")
+    __slots__ = ("activity", "realtime", "recogniser", "state")
 
     def __init__(self, recognition: Any, state: SpeechState) -> None:
         self.activity = listener_of(recognition)
         self.realtime = realtime_session(self.activity) is not None
+        self.recogniser = self.activity.stt
         self.state = state
 
     @property
     def recognises(self) -> bool:
         """Whether a recogniser is to make of a voice what is judged."""
-        return self.activity.stt is not None and not (self.realtime and self.subtitles_only)
+        return self.recogniser is not None and not (self.realtime and self.subtitles_only)
 
     @property
     def subtitles_only(self) -> bool:

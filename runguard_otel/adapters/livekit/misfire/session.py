@@ -168,7 +168,7 @@ class SpeechState:
             if self.repetition.repeated(text):
                 self._event("vad_misfire:repeated_transcript", Outcome.OBSERVED, maker)
             if heard:
-                self._heard_genuine()
+                self._heard_genuine(self._session())
         else:
             verdict = decision.verdict
             if verdict is Verdict.ALLOW:

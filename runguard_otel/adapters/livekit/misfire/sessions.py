@@ -186,20 +186,19 @@ class SpeechSessions:
 
         def _update_agent_state(self: Any, state: str, **more: Any) -> Any:
             result = original(self, state, **more)
-            if live:
+            try:
                 try:
-                    try:
-                        speech = self._runguard_speech
-                        spoke = speech.speaks
-                    except AttributeError:
-                        spoke = None
-                    if spoke is not (state == "speaking"):
-                        if spoke is None:  # it was not seen before, or not by us
-                            agent_state(self, None, state)
-                        else:
-                            speech.agent_speaks(not spoke)
-                except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
-                    failed("AgentSession._update_agent_state")
+                    speech = self._runguard_speech
+                    spoke = speech.speaks
+                except AttributeError:
+                    spoke = None
+                if spoke is not (state == "speaking") and live:
+                    if spoke is None:  # it was not seen before, or not by us
+                        agent_state(self, None, state)
+                    else:
+                        speech.agent_speaks(not spoke)
+            except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
+                failed("AgentSession._update_agent_state")
             return result
 
         return _update_agent_state

@@ -152,7 +152,7 @@ class OverrunGuard:
             now.clear()  # what was started meanwhile keeps this context for as long as it lives
             _unasked.reset(token)
 
-    def _genuine(self) -> None:
-        watch = self.current()
+    def _genuine(self, session: Any) -> None:
+        watch = self._sessions.get(session) or self.current()
         if watch is not None:
             watch.active()

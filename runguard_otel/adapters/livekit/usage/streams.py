@@ -37,6 +37,7 @@ class _Stream:
     model: str
     count: Count
     later: Callable[..., object]
+    rate: int = 0
     samples: list[int] = field(default_factory=list)  # of each frame that is not reported yet
 
 
@@ -129,9 +130,10 @@ class Streams:
         if not samples:
             return
         del entry.samples[: len(samples)]
-        rate = pushed_rate(entry.stream)
-        if rate:  # the host refuses a stream whose frames differ in it
-            seconds = sum(samples) / rate
+        if not entry.rate:  # the host refuses a stream whose frames differ in it
+            entry.rate = pushed_rate(entry.stream)
+        if entry.rate:
+            seconds = sum(samples) / entry.rate
             entry.count(seconds)
             if self._usage is not None:
                 self._usage.stream_audio(entry.key, seconds)
