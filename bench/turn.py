@@ -20,12 +20,12 @@ from bench.builds import Build, Probe, before, now, probe
 from bench.bytecodes import GOALS, own
 from bench.harness import Figure, Result, figure, interleaved
 
-TURNS = {"text": 60, "audio": 15}
+TURNS = {"text": 240, "audio": 30}
 T = TypeVar("T")
 
 
 def run(soak: bool) -> list[Result]:
-    rounds = 24 if soak else 10
+    rounds = 40 if soak else 16
     with ExitStack() as stack:
         builds = [build for build in (now(), before()) if build is not None]
         sides = [_Side(stack, build) for build in builds]

@@ -192,7 +192,9 @@ class Probe:
     ) -> float:
         if on:
             self._side.begin(hub)
+        # As the forkserver of a real worker does: what was imported is not collected in turns.
         gc.collect()
+        gc.freeze()
         try:
             conversation = KINDS[kind]()
             await conversation.start(self._side if on else SIDES["nothing"]())
