@@ -9,6 +9,8 @@ gate       ``fn(instance, *args, **kwargs)``           let it pass (``None``), o
                                                        :class:`Replace`, :class:`Ahead`,
                                                        :class:`Answer`, :class:`Refuse`
 around     ``fn(wrapped, instance, args, kwargs)``     anything; it keeps the contract itself
+written    ``fn(original, live, failed)``              make the method itself, where a shape would
+                                                       be felt: a frame, a step of an answer
 =========  ==========================================  ============================================
 
 The first three are called with the arguments of the call, so a parameter gets its argument however
@@ -22,7 +24,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +123,6 @@ class Hooks:
         fn: Hook,
         *,
         why: str,
-        timed: bool = False,
         when: list[bool] | None = None,
     ) -> Patch:
         """Run ``fn`` ahead of the host.
@@ -133,11 +133,10 @@ class Hooks:
             attribute: Its method.
             fn: Ours; ``async`` only where the method is.
             why: One sentence for ``runguard-otel doctor``.
-            timed: Whether ``runguard.guard.duration`` measures each run of ``fn``.
             when: Empty for as long as nobody needs ``fn`` (which then is no coroutine function):
                 until then the row costs a glance at it.
         """
-        return self._row(owner, attribute, _before, fn, why, timed, when)
+        return self._row(owner, attribute, _before, fn, why, when)
 
     def after(
         self,
@@ -146,7 +145,6 @@ class Hooks:
         fn: Hook,
         *,
         why: str,
-        timed: bool = False,
         when: list[bool] | None = None,
         listens: bool = False,
     ) -> Patch:
@@ -157,12 +155,11 @@ class Hooks:
             attribute: See there.
             fn: See there.
             why: See there.
-            timed: See there.
             when: See there.
             listens: Whether the method listens to an emitter of the host, which asks each listener
                 for its signature at each event: it has the answer at hand then.
         """
-        return self._row(owner, attribute, _after, fn, why, timed, when, listens=listens)
+        return self._row(owner, attribute, _after, fn, why, when, listens=listens)
 
     def gate(
         self,
@@ -171,11 +168,10 @@ class Hooks:
         fn: Hook,
         *,
         why: str,
-        timed: bool = False,
         when: list[bool] | None = None,
     ) -> Patch:
         """Ask ``fn`` whether and how the host is called. Arguments as :meth:`before`."""
-        return self._row(owner, attribute, _gate, fn, why, timed, when)
+        return self._row(owner, attribute, _gate, fn, why, when)
 
     def around(self, owner: type | str, attribute: str, wrapper: Wrapper, *, why: str) -> Patch:
         """Wrap the call by hand, for what no other shape can do.
@@ -209,7 +205,7 @@ class Hooks:
         def as_built(original: Hook, _: Hook, live: list[bool], failed: Failed, __: str) -> Hook:
             return build(original, live, failed)
 
-        return self._row(owner, attribute, as_built, build, why, timed=False)
+        return self._row(owner, attribute, as_built, build, why)
 
     def flat(
         self,
@@ -244,7 +240,7 @@ class Hooks:
                 return build(original, live, failed)
             return usual(original, hook, live, failed, where)
 
-        return self._row(owner, attribute, fitting, otherwise, why, timed=False)
+        return self._row(owner, attribute, fitting, otherwise, why)
 
     def _row(
         self,
@@ -253,7 +249,6 @@ class Hooks:
         build: Callable[[Hook, Hook, list[bool], Failed, str], Hook],
         fn: Hook,
         why: str,
-        timed: bool,
         when: list[bool] | None = None,
         *,
         listens: bool = False,
@@ -272,31 +267,7 @@ class Hooks:
                 setattr(made, "__signature__", inspect.signature(original))  # noqa: B010
             return made
 
-        return Patch(owner, attribute, self._timed(fn) if timed else fn, self._guard, why, shape)
-
-    def _timed(self, fn: Hook) -> Hook:
-        observe, guard, now = self._recorder.observe, self._guard, time.perf_counter
-        if inspect.iscoroutinefunction(fn):
-
-            @functools.wraps(fn)
-            async def timed_async(*args: Any, **kwargs: Any) -> Any:
-                started = now()
-                try:
-                    return await fn(*args, **kwargs)
-                finally:
-                    observe("runguard.guard.duration", now() - started, guard=guard)
-
-            return timed_async
-
-        @functools.wraps(fn)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            started = now()
-            try:
-                return fn(*args, **kwargs)
-            finally:
-                observe("runguard.guard.duration", now() - started, guard=guard)
-
-        return timed
+        return Patch(owner, attribute, fn, self._guard, why, shape)
 
 
 def _class(owner: type | str) -> type:

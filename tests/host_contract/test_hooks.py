@@ -290,13 +290,3 @@ def test_a_hook_that_nobody_needs_yet_is_idle_until_somebody_does(shape: str) ->
     with hooked(shape, "turn", broken, when=needed) as recorder:
         assert call("turn", "a") == "a"
     assert [where for where, _ in recorder.errors] == ["Host.turn"]
-
-
-@pytest.mark.parametrize(
-    ("attribute", "fn"), [("turn", broken), ("wait", broken_later), ("wait", broken)]
-)
-def test_a_timed_hook_is_measured_even_if_it_fails(attribute: str, fn: Callable[..., Any]) -> None:
-    with hooked("gate", attribute, fn, timed=True) as recorder:
-        call(attribute, "a")
-    assert [name for name, *_ in recorder.values] == ["runguard.guard.duration"]
-    assert [where for where, _ in recorder.errors] == [f"Host.{attribute}"]
