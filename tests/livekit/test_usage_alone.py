@@ -158,3 +158,20 @@ async def test_a_stream_adapter_outside_of_a_session_is_billed_by_the_recogniser
         await settle(20)
     assert bill.total("stt", "audio_seconds") == Decimal("1.2")
     assert bill.models("stt") == {"scripted-batch"}
+
+
+@pytest.mark.parametrize(
+    ("event", "args"),
+    [("metrics_collected", ()), ("metrics_collected", (None,)), ("error", ()), ("error", ("a", 1))],
+)
+async def test_what_an_application_emits_itself_is_passed_on_and_no_failure_of_ours(
+    bill: Bill, event: str, args: tuple[Any, ...]
+) -> None:
+    """Fails if metrics are taken for granted: the recorder of these tests lets no error pass."""
+    heard: list[tuple[Any, ...]] = []
+    for made in (ScriptedLLM(), ScriptedBatchSTT([]), ScriptedTTS()):
+        model: Any = made  # events of the application's own are no literals of the host's
+        model.on(event, lambda *given: heard.append(given))
+        model.emit(event, *args)
+    assert heard == [args] * 3
+    assert bill.uses == []

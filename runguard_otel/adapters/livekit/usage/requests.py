@@ -103,7 +103,7 @@ class Requests:
         def build(original: Hook, live: list[bool], failed: Failed) -> Hook:
             def emit(model: Any, event: str, *args: Any, **kwargs: Any) -> Any:
                 result = original(model, event, *args, **kwargs)
-                if live and event == "metrics_collected":
+                if live and event == "metrics_collected" and args:
                     try:
                         if id(args[0]) not in recent:
                             self._alone(args[0], **{component: model})

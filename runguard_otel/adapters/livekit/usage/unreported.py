@@ -113,7 +113,7 @@ class Unreported:
                         entry = stream.__dict__[_ENTRY] = _Request()
                         entry.inside = True
                 except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
-                    failed("LLMStream.__init__")
+                    failed(original.__qualname__)  # of a model's stream, or one of a voice's
 
         return __init__
 
