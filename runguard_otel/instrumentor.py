@@ -311,7 +311,7 @@ def load() -> None:
     from runguard_otel.cost import build as cost  # noqa: F401
     from runguard_otel.cost import lasting  # noqa: F401
     from runguard_otel.cost.pricebook import PriceBook
-    from runguard_otel.journal import build as journal  # noqa: F401
+    from runguard_otel.journal import build as journal
     from runguard_otel.telemetry import build as telemetry_of  # noqa: F401
     from runguard_otel.telemetry.providers import version
 
@@ -320,7 +320,11 @@ def load() -> None:
             importlib.import_module(name)
     version()
     PriceBook.load()
-    # Of `instrument(claims_url=...)` nothing is known yet; such a job imports its driver itself.
+    # Of `instrument(claims_url=..., journal=...)` nothing is known yet: such a job imports itself.
+    if os.environ.get(f"{ENV_PREFIX}JOURNAL", "").strip():
+        from runguard_otel.telemetry.hub import tape  # noqa: F401
+
+        journal.load()
     open.load(os.environ.get(f"{ENV_PREFIX}CLAIMS_URL", ""))
 
 

@@ -16,7 +16,6 @@ from runguard_otel.claims.handle import Claim, NoClaim
 from runguard_otel.claims.holder import LeaseHolder
 from runguard_otel.claims.key import claim_key
 from runguard_otel.claims.registries.open import backend_of, load, open_registry
-from runguard_otel.claims.registries.unavailable import UnavailableRegistry
 from runguard_otel.claims.registry import (
     RESERVED,
     ClaimRegistry,
@@ -215,6 +214,8 @@ class ClaimService:
             return self._opener(self._settings.claims_url, self._settings)
         except SettingsError as error:
             logger.error("claims cannot be verified: %s", error)
+            from runguard_otel.claims.registries.unavailable import UnavailableRegistry
+
             return UnavailableRegistry(self.backend, str(error))
 
 

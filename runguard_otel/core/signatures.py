@@ -11,13 +11,17 @@ from typing import Final
 
 __all__ = [
     "CLAIM_SIGNATURES",
+    "DISPATCHED_TWICE",
+    "DUPLICATE",
     "MISFIRE_SIGNATURES",
     "OVERRUN_SIGNATURES",
     "ROOM_RECONNECT",
     "ROOM_REDIAL",
+    "SEEN_FROM_OUTSIDE",
     "SERVER_SIGNATURES",
     "SIGNATURES",
     "TRACK_SUBSCRIBE",
+    "UNANSWERED",
     "GuardName",
     "guard_of",
 ]
@@ -67,11 +71,10 @@ OVERRUN_SIGNATURES: Final = (
     "session_overrun:stt_reconnect",
     "session_overrun:duration",
 )
-SERVER_SIGNATURES: Final = (
-    "job_claim:duplicate",
-    "job_claim:dispatched_twice",
-    "job_claim:unanswered",
-)
+DUPLICATE: Final = "job_claim:duplicate"
+DISPATCHED_TWICE: Final = "job_claim:dispatched_twice"
+UNANSWERED: Final = "job_claim:unanswered"
+SERVER_SIGNATURES: Final = (DUPLICATE, DISPATCHED_TWICE, UNANSWERED)
 """What only ``runguard-otel watch`` can see: no job knows of the others, or that it never came."""
 SIGNATURES: Final = (
     ROOM_RECONNECT,
@@ -82,6 +85,15 @@ SIGNATURES: Final = (
     *OVERRUN_SIGNATURES,
     *SERVER_SIGNATURES,
 )
+
+SEEN_FROM_OUTSIDE: Final = (
+    ROOM_RECONNECT,
+    TRACK_SUBSCRIBE,
+    "session_overrun:agent_alone",
+    "session_overrun:duration",
+    *SERVER_SIGNATURES,
+)
+"""What ``runguard-otel watch`` can find in a room, by :class:`~.guards.presence.RoomPolicy`."""
 
 _GUARD_OF_CLASS: Final = {
     "room_reconnect": GuardName.ROOM_RECONNECT,

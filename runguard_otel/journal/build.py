@@ -6,20 +6,19 @@ import atexit
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from runguard_otel.core.ports import Recorder
 from runguard_otel.cost.lasting import Booking
 from runguard_otel.errors import SettingsError
-from runguard_otel.journal.book import Book, files_of
-from runguard_otel.journal.keeper import Keeper
-from runguard_otel.journal.record import Put
-from runguard_otel.journal.recorder import TapedRecorder
-from runguard_otel.journal.taped import TapedPolicies
 from runguard_otel.policies import Policies
 from runguard_otel.settings import Settings
 
-__all__ = ["Journal", "check_folder", "journal_of"]
+if TYPE_CHECKING:
+    from runguard_otel.journal.keeper import Keeper
+    from runguard_otel.journal.record import Put
+
+__all__ = ["Journal", "check_folder", "journal_of", "load"]
 
 Booked = Callable[[Sequence[Booking]], None]
 
@@ -92,6 +91,12 @@ def journal_of(
     recorder = telemetry.recorder
     if not settings.journal:
         return Journal(recorder, Policies(settings), _nobody, _nothing)
+    # Not with this module: few keep a journal, and a job has a page of its own for each module that
+    # its forkserver has imported (`findings/a-session-that-touches-every-module.sh`).
+    from runguard_otel.journal.book import Book, files_of
+    from runguard_otel.journal.keeper import Keeper
+    from runguard_otel.journal.recorder import TapedRecorder
+    from runguard_otel.journal.taped import TapedPolicies
 
     def lost(lines: int) -> None:
         recorder.add("runguard.events.dropped", lines, drop="journal")
@@ -107,6 +112,11 @@ def journal_of(
 
     atexit.register(close)  # a script's; of a job there is nothing to write out
     return Journal(taped, TapedPolicies(settings, book), keeper.booked, close)
+
+
+def load() -> None:
+    """Import what a journal that is kept needs."""
+    from runguard_otel.journal import book, keeper, recorder, taped  # noqa: F401
 
 
 def _nobody(bookings: Sequence[Booking]) -> None:

@@ -10,16 +10,9 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from runguard_otel.core.guards.overrun import AGENT_ALONE
-from runguard_otel.core.guards.presence import (
-    DISPATCHED_TWICE,
-    Change,
-    Limits,
-    Member,
-    Role,
-    RoomPolicy,
-)
+from runguard_otel.core.guards.presence import Change, Limits, Member, Role, RoomPolicy
 from runguard_otel.core.guards.recogniser import STT_RECONNECT
-from runguard_otel.core.signatures import ROOM_RECONNECT, TRACK_SUBSCRIBE
+from runguard_otel.core.signatures import DISPATCHED_TWICE, ROOM_RECONNECT, TRACK_SUBSCRIBE
 from runguard_otel.core.window import SlidingWindow
 from runguard_otel.cost.pricebook import PriceBook
 from runguard_otel.logscan.events import LogEvent

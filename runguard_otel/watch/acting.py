@@ -16,7 +16,8 @@ from math import inf
 from typing import Final
 
 from runguard_otel.core.guards.overrun import AGENT_ALONE
-from runguard_otel.core.guards.presence import DUPLICATE, Change, Member, Role
+from runguard_otel.core.guards.presence import Change, Member, Role
+from runguard_otel.core.signatures import DUPLICATE
 from runguard_otel.core.verdict import Clock
 from runguard_otel.core.window import SlidingWindow
 from runguard_otel.watch.fleet import Fleet

@@ -14,7 +14,8 @@ from math import inf
 from typing import Any, Final
 
 from runguard_otel.core.guards.overrun import AGENT_ALONE
-from runguard_otel.core.guards.presence import DUPLICATE, UNANSWERED, Change, Limits, Member, Role
+from runguard_otel.core.guards.presence import Change, Limits, Member, Role
+from runguard_otel.core.signatures import DUPLICATE, UNANSWERED
 from runguard_otel.core.verdict import Clock, Trip
 from runguard_otel.watch.fleet import Fleet
 from runguard_otel.watch.server import Room, Server

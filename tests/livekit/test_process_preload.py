@@ -31,6 +31,27 @@ def test_nothing_of_ours_is_left_to_import_in_a_job_process() -> None:
     assert left == "[]"
 
 
+@pytest.mark.parametrize("journal", ["", "/nowhere/kept"])
+def test_a_job_has_imported_what_its_settings_need_and_not_more(journal: str) -> None:
+    """When a session starts, pydantic touches every module: each is a page of the job's own."""
+    left = run(
+        "import os, sys\n"
+        f"os.environ['RUNGUARD_JOURNAL'] = {journal!r}\n"
+        "import runguard_otel.preload\n"
+        "before = set(sys.modules)\n"
+        "import runguard_otel\n"
+        "assert runguard_otel.instrument().active\n"
+        "ours = {m[14:] for m in sys.modules if m.startswith('runguard_otel.')}\n"
+        "left = sorted(ours - {m[14:] for m in before})\n"
+        "rare = ('journal.taped', 'journal.book', 'telemetry.hub.tape', 'telemetry.hub.reader',"
+        " 'telemetry.hub.aggregator', 'core.guards.presence', 'claims.redact',"
+        " 'claims.registries.unavailable', 'notify', 'watch.service')\n"
+        "print(left, *(m for m in rare if m in ours))"
+    )
+    kept = " journal.taped journal.book telemetry.hub.tape telemetry.hub.reader" if journal else ""
+    assert left == f"[]{kept}"
+
+
 AGENT = """
 import multiprocessing, sys
 before = set(sys.modules)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 
 from runguard_otel.core.guards.presence import (
-    DISPATCHED_TWICE,
-    DUPLICATE,
-    UNANSWERED,
     Change,
     Dispatch,
     DispatchedJob,
@@ -16,6 +13,7 @@ from runguard_otel.core.guards.presence import (
     Role,
     RoomPolicy,
 )
+from runguard_otel.core.signatures import DISPATCHED_TWICE, DUPLICATE, UNANSWERED
 from runguard_otel.core.verdict import Mode
 
 pytestmark = pytest.mark.unit

@@ -17,8 +17,8 @@ import pytest
 
 from runguard_otel.claims.registries.memory import MemoryRegistry, MemoryStore
 from runguard_otel.claims.registry import RegistryUnavailable
-from runguard_otel.core.guards.presence import DUPLICATE, Change
-from runguard_otel.core.signatures import guard_of
+from runguard_otel.core.guards.presence import Change
+from runguard_otel.core.signatures import DUPLICATE, guard_of
 from runguard_otel.core.verdict import Mode, Subject, Trip
 from runguard_otel.settings import Settings
 from runguard_otel.watch.standby import Duty, Standby

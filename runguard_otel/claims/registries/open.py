@@ -8,7 +8,6 @@ from contextlib import suppress
 from importlib import import_module
 from urllib.parse import unquote, urlsplit
 
-from runguard_otel.claims.redact import unreadable
 from runguard_otel.claims.registry import ClaimRegistry
 from runguard_otel.errors import SettingsError
 from runguard_otel.settings import Settings
@@ -75,6 +74,12 @@ def load(url: str) -> None:
             import_module(module)
 
 
+def _unreadable(url: str) -> SettingsError:
+    from runguard_otel.claims.redact import unreadable  # expressions that only a mistake needs
+
+    return unreadable(url)
+
+
 def open_registry(url: str, settings: Settings) -> ClaimRegistry:
     """Build the registry a URL names. Nothing is connected yet.
 
@@ -93,7 +98,7 @@ def open_registry(url: str, settings: Settings) -> ClaimRegistry:
     except SettingsError:
         raise
     except (ValueError, TypeError):  # its text may quote the password
-        raise unreadable(url) from None
+        raise _unreadable(url) from None
     except ImportError as error:
         raise not_installed(url.partition("://")[0].lower(), backend, error) from error
 
@@ -174,7 +179,7 @@ def check_scheme(url: str) -> None:
         if "," not in url:  # several servers; their registry reads them
             _ = urlsplit(url).port
     except ValueError:
-        raise unreadable(url) from None
+        raise _unreadable(url) from None
 
 
 def unknown_scheme(url: str) -> SettingsError:

@@ -21,14 +21,17 @@ from runguard_otel.core.breaker import Breaker
 from runguard_otel.core.guards.overrun import AGENT_ALONE, DURATION, JobPolicy
 from runguard_otel.core.guards.overrun import Limits as JobLimits
 from runguard_otel.core.overdue import Overdue
-from runguard_otel.core.signatures import ROOM_RECONNECT, TRACK_SUBSCRIBE, guard_of
+from runguard_otel.core.signatures import (
+    DISPATCHED_TWICE,
+    DUPLICATE,
+    ROOM_RECONNECT,
+    TRACK_SUBSCRIBE,
+    UNANSWERED,
+    guard_of,
+)
 from runguard_otel.core.verdict import Clock, Evidence, Mode, Subject, Trip
 
 __all__ = [
-    "DISPATCHED_TWICE",
-    "DUPLICATE",
-    "SEEN_FROM_OUTSIDE",
-    "UNANSWERED",
     "Change",
     "Dispatch",
     "DispatchedJob",
@@ -37,20 +40,6 @@ __all__ = [
     "Role",
     "RoomPolicy",
 ]
-
-DUPLICATE: Final = "job_claim:duplicate"
-DISPATCHED_TWICE: Final = "job_claim:dispatched_twice"
-UNANSWERED: Final = "job_claim:unanswered"
-SEEN_FROM_OUTSIDE: Final = (
-    ROOM_RECONNECT,
-    TRACK_SUBSCRIBE,
-    AGENT_ALONE,
-    DURATION,
-    DUPLICATE,
-    DISPATCHED_TWICE,
-    UNANSWERED,
-)
-"""The signatures a :class:`RoomPolicy` can find."""
 
 _MOST_REMEMBERED = 64  # of a room: stays that ended, people who came, dispatches
 _MOST_ARRIVALS = 16  # of a person: more than any threshold in use

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runguard_otel.core.guards.overrun import AGENT_ALONE
-from runguard_otel.core.guards.presence import DUPLICATE, SEEN_FROM_OUTSIDE
 from runguard_otel.core.signatures import (
+    DUPLICATE,
     MISFIRE_SIGNATURES,
     OVERRUN_SIGNATURES,
     ROOM_RECONNECT,
     ROOM_REDIAL,
+    SEEN_FROM_OUTSIDE,
     SERVER_SIGNATURES,
     SIGNATURES,
     TRACK_SUBSCRIBE,

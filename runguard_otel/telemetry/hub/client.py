@@ -14,11 +14,12 @@ from runguard_otel.telemetry.catalogue import Kind
 from runguard_otel.telemetry.hub import wire
 from runguard_otel.telemetry.hub.block import Block, SharedPeriod
 from runguard_otel.telemetry.hub.connection import Connection
-from runguard_otel.telemetry.hub.tape import Tape
 from runguard_otel.telemetry.sink import Counted, Put
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+
+    from runguard_otel.telemetry.hub.tape import Tape
 
 __all__ = ["HubSink"]
 
@@ -146,6 +147,8 @@ class HubSink:
                     try:
                         block = self._make_block()
                         if self._taping:
+                            from runguard_otel.telemetry.hub.tape import Tape
+
                             self._tape = Tape(self.hurry)
                         self._block = block
                     except (OSError, ImportError):  # records do as well; doctor says so
