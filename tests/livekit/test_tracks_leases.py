@@ -174,6 +174,11 @@ async def test_a_lease_answers_like_the_stream_it_stands_for(
         name = "remark"
         setattr(lease, name, "kept on the real stream")
         assert vars(model.streams[0])[name] == "kept on the real stream"
+        assert name in dir(lease)
+        assert repr(model.streams[0]) in repr(lease)
+        delattr(lease, name)
+        assert not hasattr(lease, name)
+        assert not hasattr(model.streams[0], name)
         lease.push_frame(frame())
         lease.flush()
         lease.end_input()
@@ -204,6 +209,7 @@ async def test_the_real_streams_own_errors_and_end_reach_the_holder(
         model = FailingSTT()
         first, second = await flap_opening(server, room, [model.stream] * 2)
         assert first.__wrapped__ is second.__wrapped__
+        assert len({first: "", second: ""}) == 2, "user code keeps a task, a text per stream"
         second.push_frame(frame())
         for _ in range(2):
             with pytest.raises(OSError, match="provider is gone"):
