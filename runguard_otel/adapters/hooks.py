@@ -370,8 +370,6 @@ def _after(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: st
 
 
 def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str) -> Hook:
-    names = list(inspect.signature(original).parameters)
-
     if not _is_async(original):
 
         def gate(*args: Any, **kwargs: Any) -> Any:
@@ -386,10 +384,10 @@ def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str
                         return said.value
                     if type(said) is Ahead:
                         for call in said.calls:
-                            one, named = call.applied(names, args, kwargs)
+                            one, named = call.applied(_names(original), args, kwargs)
                             original(*one, **named)
                     else:
-                        args, kwargs = _otherwise(said, names, args, kwargs)
+                        args, kwargs = _otherwise(said, original, args, kwargs)
             return original(*args, **kwargs)
 
         return gate
@@ -411,18 +409,24 @@ def _gate(original: Hook, fn: Hook, live: list[bool], failed: Failed, where: str
                     return said.value
                 if type(said) is Ahead:
                     for call in said.calls:
-                        one, named = call.applied(names, args, kwargs)
+                        one, named = call.applied(_names(original), args, kwargs)
                         await original(*one, **named)
                 else:
-                    args, kwargs = _otherwise(said, names, args, kwargs)
+                    args, kwargs = _otherwise(said, original, args, kwargs)
         return await original(*args, **kwargs)
 
     return gate_async
 
 
 def _otherwise(
-    said: Replace | Refuse, names: list[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+    said: Replace | Refuse, original: Hook, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(said, Refuse):
         raise said.error
-    return said.applied(names, args, kwargs)
+    return said.applied(_names(original), args, kwargs)
+
+
+@functools.cache  # for as long as the process: a host's methods are few
+def _names(original: Hook) -> list[str]:
+    """The parameters of a host's method. Asked for when a call is changed, which few jobs see."""
+    return list(inspect.signature(original).parameters)

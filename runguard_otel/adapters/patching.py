@@ -194,7 +194,11 @@ class PatchSet:
 def _find(patch: Patch) -> Any | None:
     if isinstance(patch.owner, _Absent):
         return None  # whatever it inherits from ``object``
-    return inspect.getattr_static(patch.owner, patch.attribute, None)
+    # Not `inspect.getattr_static`: for a class it looks at each metaclass's own ancestors as well.
+    for owner in patch.owner.__mro__:
+        if patch.attribute in vars(owner):
+            return vars(owner)[patch.attribute]
+    return None
 
 
 def _apply(patch: Patch, found: Any) -> _Installed:

@@ -34,7 +34,7 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._callbacks: list[TripCallback] = []
-        self._waiting: _Waiting = queue.Queue()  # bounded by hand: its end always fits
+        self._waiting: _Waiting | None = None  # bounded by hand: its end always fits
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,7 +62,8 @@ class Callbacks:
     def flush(self, timeout: float) -> bool:
         """Wait until the plain callbacks have run; false if ``timeout`` seconds were too few."""
         deadline = time.monotonic() + timeout
-        while self._waiting.unfinished_tasks:
+        waiting = self._waiting
+        while waiting is not None and waiting.unfinished_tasks:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)  # the queue's own join() has no bound
@@ -74,12 +75,14 @@ class Callbacks:
         A later trip is still passed on, by a new thread.
         """
         with self._lock:
-            if self._thread is not None:
+            if self._waiting is not None:
                 self._waiting.put(None)
-                self._thread, self._waiting = None, queue.Queue()
+                self._thread, self._waiting = None, None
 
     def _in_thread(self, callback: TripCallback, trip: Trip) -> None:
         with self._lock:
+            if self._waiting is None:
+                self._waiting = queue.Queue()
             room = self._waiting.qsize() < _MAX_WAITING
             if room:
                 self._waiting.put((callback, trip, contextvars.copy_context()))

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 
 from runguard_otel.core.ports import AttributeValue
 from runguard_otel.core.verdict import Subject
@@ -40,15 +41,18 @@ class Privacy:
     """
 
     def __init__(self, salt: str = "") -> None:
-        secret = os.environ.get("LIVEKIT_API_SECRET", "")
-        if salt:
-            self._key = salt.encode()
-        elif secret:
-            self._key = hmac.new(secret.encode(), b"runguard hash salt", hashlib.sha256).digest()
-        else:
-            self._key = secrets.token_bytes(32)
+        self._salt = salt
+        self._secret = "" if salt else os.environ.get("LIVEKIT_API_SECRET", "")
         self._names = pii_allowed()
-        self._attributes = functools.lru_cache(_REMEMBERED)(self._attributes_of)
+
+    @functools.cached_property
+    def _key(self) -> bytes:
+        """Made with the first name: most jobs hash none, and OpenSSL touches 0.1 MiB for it."""
+        if self._salt:
+            return self._salt.encode()
+        if self._secret:
+            return hmac.new(self._secret.encode(), b"runguard hash salt", hashlib.sha256).digest()
+        return secrets.token_bytes(32)
 
     def hash(self, name: str) -> str:
         """The same short word for the same name; ``""`` for no name."""
@@ -56,6 +60,10 @@ class Privacy:
             return ""
         digest = hmac.new(self._key, name.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return digest.hexdigest()[:_HASH_HEX_DIGITS]
+
+    @functools.cached_property
+    def _attributes(self) -> Callable[[Subject], dict[str, AttributeValue]]:
+        return functools.lru_cache(_REMEMBERED)(self._attributes_of)
 
     def span_attributes(self, subject: Subject) -> dict[str, AttributeValue]:
         """What a span says about whom it happened to. Shared: do not change it."""

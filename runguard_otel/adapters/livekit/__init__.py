@@ -38,6 +38,7 @@ release. ``services`` is what all folders are given by the composition root.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
@@ -116,6 +117,7 @@ def unusable() -> Exception | None:
     return None
 
 
+@cache  # asked in a forkserver, and answered in its jobs
 def _installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
