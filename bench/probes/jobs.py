@@ -12,7 +12,7 @@ from opentelemetry.trace import set_span_in_context, use_span
 from bench.probes.answering import answer
 from bench.probes.worker import proportional_kib
 from runguard_otel.settings import Settings
-from runguard_otel.telemetry.build import build
+from runguard_otel.telemetry.build import Telemetry, build
 
 SIGNATURES = ("room_reconnect", "vad_misfire:echo", "job_claim:renewed", "track_subscribe")
 SERIES: list[tuple[str, dict[str, str]]] = [
@@ -37,20 +37,26 @@ class Jobs:
     def __init__(self, hub: str, number: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
         self._jobs = [build(Settings.load(), agent_name=lambda: "support") for _ in range(number)]
-        self._count_each()  # what a recorder needs with no worker, too
+        self._count(self._jobs)  # what a recorder needs with no worker, too
+        # A process has one part of it once, however many jobs it is made to have: that is in what
+        # `bench jobs` finds for a real job's process.
+        self._report(hub, self._jobs[:1])
         before = proportional_kib()
-        for job in self._jobs:
-            job.use_hub(hub)
-            job.job_started()
-        self._count_each()
-        for job in self._jobs:
-            job.flush(10)
-        self._kib = (proportional_kib() - before) / number
+        self._report(hub, self._jobs[1:])
+        self._kib = (proportional_kib() - before) / max(1, number - 1)
         self._span = TracerProvider().get_tracer("bench").start_span("turn")
         self._context = set_span_in_context(self._span)
 
-    def _count_each(self) -> None:
-        for job in self._jobs:
+    def _report(self, hub: str, jobs: list[Telemetry]) -> None:
+        for job in jobs:
+            job.use_hub(hub)
+            job.job_started()
+        self._count(jobs)
+        for job in jobs:
+            job.flush(10)
+
+    def _count(self, jobs: list[Telemetry]) -> None:
+        for job in jobs:
             for name, labels in SERIES:
                 job.recorder.add(name, 1, **labels)
 

@@ -29,11 +29,19 @@ class Worker:
 
 
 def proportional_kib() -> float:
-    """This process's memory in KiB, shared pages divided among those who share them."""
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return float(line.split()[1])
-    return 0.0
+    """This process's own memory in KiB, shared pages divided among those who share them.
+
+    Without what it maps of files: of a library each process has the less the more of them run.
+    """
+    found, own = 0.0, True
+    with Path("/proc/self/smaps").open() as lines:  # line by line: all of it would be in the answer
+        for line in lines:
+            name, *rest = line.split()
+            if not name.endswith(":"):  # a mapping begins: addresses, rights, offset, device, inode
+                own = len(rest) < 5 or not rest[4].startswith("/") or rest[4].startswith("/memfd:")
+            elif own and name == "Pss:":
+                found += float(rest[0])
+    return found
 
 
 if __name__ == "__main__":

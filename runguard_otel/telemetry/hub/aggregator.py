@@ -183,11 +183,13 @@ class Aggregator:
         """Read every block. Any thread may ask; a series is handed on once for all jobs."""
         with self._lock:
             lasting: list[Period] = []
+            watched = self._watcher is not None
             for number, account in enumerate(self._blocks.values(), 1):
-                if account.block is not None:
-                    self._read(account.block)
-                    if self._watcher is not None:
-                        lasting += account.block.periods()
+                block = account.block
+                if block is not None:
+                    self._read(block)
+                    if watched:
+                        lasting += block.periods()
                 if account.tape is not None:
                     self._keep(account.tape)
                 if number % _BREATH == 0:

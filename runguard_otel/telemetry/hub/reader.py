@@ -1,4 +1,9 @@
-"""The worker's end of a block: what changed since the last look. Believes nothing it reads."""
+"""The worker's end of a block: what changed since the last look. Believes nothing it reads.
+
+A look at a block in which nothing happened is a few glances, each at memory as it was last seen: of
+a hundred jobs few count within a second. A glance says only whether to read, never what was
+counted; and the last look at a block, when its process is gone, reads all of it.
+"""
 
 from __future__ import annotations
 
@@ -99,8 +104,15 @@ class BlockReader:
         self._last: list[float] = []
         self._doubtful: set[int] = set()  # named, but the name is not (yet) right
         self._wrong: set[int] = set()  # holds what no job writes; told once
+        self._counted = b""  # the values as last seen
+        self._values_at = slice(0, 0)  # of the memory
+        self._rings = False  # until a histogram is known its page is not touched, which makes it
         self._ring = self._words[layout.RING_READ]
+        self._next = _check_at(self._ring)  # the check word of the ring's next entry
+        self._stale = -1  # and what it was, while that is nothing new
         self._periods: dict[int, Period] = {}
+        self._open: list[Period] = []
+        self._shown: bytes | None = b""  # the periods as last seen
         if self._words[0] != layout.MAGIC:
             self.close()
             raise Foreign("another version")
@@ -113,14 +125,15 @@ class BlockReader:
         Args:
             last: The process is gone: what is not right now never will be.
         """
-        if last or self._doubtful or self._words[layout.SERIES_MADE] != len(self._targets):
+        words = self._words
+        if last or self._doubtful or words[layout.SERIES_MADE] != len(self._targets):
             self._learn(last)
-        now = self._values[layout.VALUES : layout.VALUES + len(self._targets)].tolist()
-        if now != self._last:
-            for number, (value, before) in enumerate(zip(now, self._last, strict=True)):
-                if value != before:
-                    self._changed(number, value, value - before)
-        self._read_ring(last)
+        counted = self._map[self._values_at]
+        if last or counted != self._counted:
+            self._counted = counted  # taken first: what is counted meanwhile differs from it
+            self._read_values()
+        if last or (self._rings and words[self._next] != self._stale):
+            self._read_ring(last)
 
     def standing(self) -> Iterator[tuple[Target, float]]:
         """The up-down counters of this job that are not at zero."""
@@ -135,12 +148,20 @@ class BlockReader:
             died: When the process was found dead: what was open ends with it.
         """
         made = min(self._words[layout.PERIODS_MADE], layout.PERIODS)
+        if not made and died is None:
+            return []
+        shown = self._map[layout.PERIODS_AT * 8 : (layout.PERIODS_AT + made * layout.PERIOD) * 8]
+        if died is None and shown == self._shown:
+            return self._open
+        self._shown = shown
         found = [p for n in range(made) if (p := self._period(n)) is not None]
+        self._open = [period for period in found if period.ended is None]
         if died is not None:
             for number, period in self._periods.items():
                 period.ended = max(died, period.began)
                 self._words[layout.PERIODS_AT + number * layout.PERIOD] = 0
             self._periods.clear()
+            self._open, self._shown = [], None
         return found
 
     def close(self) -> None:
@@ -165,6 +186,8 @@ class BlockReader:
             before = self._values[layout.COUNTED + number] if self._unfinished else 0.0
             self._last.append(before)
             self._doubtful.add(number)
+        self._counted = b""  # what was not known is looked at again
+        self._values_at = slice(layout.VALUES * 8, (layout.VALUES + len(self._targets)) * 8)
         for number in sorted(self._doubtful):
             label = self._words[layout.LABELS + number]
             name = self._name(label)
@@ -180,6 +203,8 @@ class BlockReader:
         target = self._targets[number] = self._resolve(name)
         if target is None:
             self._complain(number)
+        elif target.kind is Kind.HISTOGRAM:
+            self._rings = True
         elif target.kind is Kind.COUNTER and place >= layout.ARENA + 4:
             self._exemplars[number] = place - 4
 
@@ -191,6 +216,12 @@ class BlockReader:
         name = self._map[place * 8 : end]
         return name if zlib.crc32(name) == label >> 32 else None
 
+    def _read_values(self) -> None:
+        now = self._values[layout.VALUES : layout.VALUES + len(self._targets)].tolist()
+        for number, (value, before) in enumerate(zip(now, self._last, strict=True)):
+            if value != before:
+                self._changed(number, value, value - before)
+
     def _changed(self, number: int, value: float, delta: float) -> None:
         target = self._targets[number]
         if target is None:
@@ -201,20 +232,21 @@ class BlockReader:
         self._last[number] = value
         target.added(delta)
         at = self._exemplars[number]
-        if at:
+        if at and self._words[at + 3] != self._checks[number]:
             high, low, span, check = self._words[at : at + 4]
-            if check != self._checks[number]:
-                self._checks[number] = check
-                said = check ^ high ^ low ^ span
-                if said in (layout.SAMPLED, layout.UNSAMPLED):
-                    target.seen(high << 64 | low, span, int(said == layout.SAMPLED))
+            self._checks[number] = check
+            said = check ^ high ^ low ^ span
+            if said in (layout.SAMPLED, layout.UNSAMPLED):
+                target.seen(high << 64 | low, span, int(said == layout.SAMPLED))
 
     def _read_ring(self, last: bool) -> None:
         first = at = self._ring
+        stale = -1
         while at < first + layout.RING:
             place = layout.RING_AT + at % layout.RING * layout.ENTRY
             bits, high, low, span, check = self._words[place : place + layout.ENTRY]
             if not check:
+                stale = 0
                 break
             decoded = check ^ bits ^ high ^ low ^ span
             number = (decoded ^ layout.SAMPLED) & 0xFF
@@ -226,12 +258,16 @@ class BlockReader:
                         break  # its name is not to be seen yet
                 self._recorded(number, self._values[place], high << 64 | low, span)
             elif not last:
-                break  # not written yet, or not all of it to be seen
+                if written == at - layout.RING:  # not written yet; else not all of it to be seen
+                    stale = check
+                break
             elif written != at - layout.RING:
                 self._dropped()  # neither of this round nor left from the one before
             at += 1
+        self._stale = stale
         if at != first:
             self._words[layout.RING_READ] = self._ring = at
+            self._next = _check_at(at)
 
     def _recorded(self, number: int, value: float, trace: int, span: int) -> None:
         target = self._targets[number] if number < len(self._targets) else None
@@ -249,6 +285,7 @@ class BlockReader:
             parsed = wire.parse_pairs(name) if name else None
             began = self._values[at + layout.BEGAN]
             if parsed is None or not 0 < began < math.inf:
+                self._shown = None if label else self._shown  # its name may come to be seen
                 return None
             period = self._periods[number] = Period(*parsed, began)
         period.amount = max(period.amount, self._checked(at, layout.AMOUNT))
@@ -271,6 +308,11 @@ class BlockReader:
         if number not in self._wrong:
             self._wrong.add(number)
             self._dropped()
+
+
+def _check_at(position: int) -> int:
+    """The last word of an entry of the ring."""
+    return layout.RING_AT + position % layout.RING * layout.ENTRY + layout.ENTRY - 1
 
 
 def identity(descriptor: int) -> tuple[int, int]:
