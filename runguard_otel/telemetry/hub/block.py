@@ -129,8 +129,10 @@ class Block:
         values, memory = self._values, self._map
         exemplar = name * 8 - EXEMPLAR.size if series.metric.kind is Kind.COUNTER else 0
         pack = EXEMPLAR.pack_into
+        written: object = None
 
         def put(value: float, context: object | None) -> None:
+            nonlocal written
             with lock:
                 series.total = total = series.total + value
                 values[at] = total - before
@@ -138,11 +140,11 @@ class Block:
                 span = get_current_span(cast("Context | None", context))
                 if span is not INVALID_SPAN:
                     found = span.get_span_context()
-                    trace, own = found.trace_id, found.span_id
-                    if trace:
-                        high, low = trace >> 64, trace & _LOW
+                    if found is not written and (trace := found.trace_id):
+                        own, high, low = found.span_id, trace >> 64, trace & _LOW
                         said = SAMPLED if found.trace_flags & 1 else UNSAMPLED
                         pack(memory, exemplar, high, low, own, high ^ low ^ own ^ said)
+                        written = found  # the same span again would be the same words
 
         return put
 
