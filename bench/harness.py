@@ -121,6 +121,24 @@ def interleaved(
     return found
 
 
+def at_one_speed(
+    found: Mapping[str, Sequence[Mapping[str, float]]],
+) -> dict[str, list[dict[str, float]]]:
+    """The same blocks as if the machine had been equally fast in all of them.
+
+    What a virtual machine gets of its host changes by a fifth from one second to the next. So a
+    block runs some fixed work between its turns, and its milliseconds count by what that took.
+
+    Args:
+        found: By kind: blocks with ``ms``, and ``reference``, the milliseconds of the fixed work.
+    """
+    usual = statistics.median(b["reference"] for blocks in found.values() for b in blocks)
+    return {
+        kind: [{**b, "ms": b["ms"] * usual / b["reference"]} for b in blocks]
+        for kind, blocks in found.items()
+    }
+
+
 def shuffled(names: Iterable[str], rounds: int, seed: int = 1) -> Iterator[str]:
     """Every name once per round, in an order that is drawn anew for each.
 

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.builds import ROOT, Build, Probe, probe
-from bench.harness import Figure, Result, figure, interleaved
+from bench.harness import Figure, Result, at_one_speed, figure, interleaved
 from bench.probes.sides import WARM_UP
 from bench.turn import TURNS
 from tools.matrix_environments import prepared
@@ -60,19 +60,20 @@ class Contestant:
 
     def bytecodes(self, kind: str, on: bool) -> dict[str, float]:
         """Those of a turn, whoever executes them."""
-        return {"added": self._ask("bytecodes", "all", kind, TRACED, on)}
+        return {"all": self._ask("bytecodes", kind, TRACED, on)["all"]}
 
     def cpu(self, kind: str, on: bool) -> dict[str, float]:
         """Milliseconds of a turn, a worker's included."""
-        before = self.worker.ask("cpu") if self.worker else 0.0
-        turns = TURNS[kind]
-        job = self._ask("block", "ms", kind, turns, on)
-        spent = self.worker.ask("cpu") - before if self.worker else 0.0
-        return {"added": job + spent / turns}
+        found = self._ask(
+            "block", kind, TURNS[kind], on, worker=self.worker.pid if self.worker else 0
+        )
+        return {**found, "ms": found["ms"] + found["worker"]}
 
-    def _ask(self, what: str, key: str, kind: str, turns: int, on: bool) -> float:
+    def _ask(self, what: str, kind: str, turns: int, on: bool, **more: int) -> dict[str, float]:
         hub = self.worker.ask("address") if self.worker and on else ""
-        found: float = self.session.ask(what, kind=kind, turns=turns, on=on, hub=hub)[key]
+        found: dict[str, float] = self.session.ask(
+            what, kind=kind, turns=turns, on=on, hub=hub, **more
+        )
         if on and self.name != CONTROL:
             must_have_seen(self.name, self.session.ask("seen"), WARM_UP + turns)
         return found
@@ -94,7 +95,7 @@ def must_have_seen(name: str, seen: float, turns: int) -> None:
 
 
 def run(soak: bool) -> list[Result]:
-    return compare(rounds=24 if soak else 10)
+    return compare(rounds=60 if soak else 30)
 
 
 def compare(rounds: int) -> list[Result]:
@@ -104,12 +105,14 @@ def compare(rounds: int) -> list[Result]:
         contestants = list(_contestants(stack, Path(here)))
         results: list[Result] = []
         for kind in TURNS:
-            found = _added(contestants, kind, Contestant.bytecodes, ROUNDS_OF_BYTECODES)
+            blocks = _blocks(contestants, kind, Contestant.bytecodes, ROUNDS_OF_BYTECODES)
+            found = _added(contestants, blocks, "all")
             results += rows(f"{kind} turn: bytecodes added", "", found)
         for kind in TURNS:
             for contestant in contestants:
                 contestant.cpu(kind, True)  # what is made once is not a turn's
-            found = _added(contestants, kind, Contestant.cpu, rounds)
+            blocks = at_one_speed(_blocks(contestants, kind, Contestant.cpu, rounds))
+            found = _added(contestants, blocks, "ms")
             results += rows(f"{kind} turn: CPU added", "ms", found)
         return results
 
@@ -147,21 +150,25 @@ def pinned(package: str) -> str:
     raise LookupError(f"{LOCK.name} has no {package}")
 
 
-def _added(
+def _blocks(
     contestants: list[Contestant],
     kind: str,
     measure: Callable[[Contestant, str, bool], dict[str, float]],
     rounds: int,
+) -> dict[str, list[dict[str, float]]]:
+    """What was measured, by ``name True`` with the package and ``name False`` without it."""
+    sides = [(contestant, on) for contestant in contestants for on in (False, True)]
+    return interleaved({f"{c.name} {on}": partial(measure, c, kind, on) for c, on in sides}, rounds)
+
+
+def _added(
+    contestants: list[Contestant], blocks: Mapping[str, list[dict[str, float]]], what: str
 ) -> dict[str, Figure]:
     """By how much each is above its own process without it."""
-    work = {
-        (c.name, on): partial(measure, c, kind, on) for c in contestants for on in (False, True)
-    }
-    found = interleaved({f"{name} {on}": block for (name, on), block in work.items()}, rounds)
 
     def added(name: str) -> Figure:
-        pairs = zip(found[f"{name} True"], found[f"{name} False"], strict=True)
-        return figure([on["added"] - off["added"] for on, off in pairs])
+        pairs = zip(blocks[f"{name} True"], blocks[f"{name} False"], strict=True)
+        return figure([on[what] - off[what] for on, off in pairs])
 
     return {c.name: added(c.name) for c in contestants}
 

@@ -8,14 +8,17 @@ the side noticed of it.
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import importlib
+import json
 import logging
 import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from livekit.agents import Agent, AgentSession, ConversationItemAddedEvent
@@ -41,6 +44,20 @@ def cpu() -> float:
     """Milliseconds of user and system CPU of this process so far, all threads."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return (used.ru_utime + used.ru_stime) * 1e3
+
+
+_ROWS = [{str(n): [m * 1.5 for m in range(12)], "text": "x" * 50} for n in range(80)]
+
+
+def reference() -> int:
+    """The same work each time, of the kind that a turn is: objects made, walked and let go."""
+    return len(json.dumps(copy.deepcopy(_ROWS)))
+
+
+def _spent_by(process: int) -> int:
+    """Nanoseconds of CPU of all threads of a process; to ask it would be part of the answer."""
+    tasks = Path(f"/proc/{process}/task").glob("*/schedstat") if process else ()
+    return sum(int(task.read_text().split()[0]) for task in tasks)
 
 
 class Text:
@@ -126,16 +143,28 @@ class Probe:
     def __init__(self, side: Side) -> None:
         self._side = side
 
-    async def block(self, kind: str, turns: int, on: bool, hub: str = "") -> dict[str, float]:
-        """Milliseconds of CPU of one turn."""
+    async def block(
+        self, kind: str, turns: int, on: bool, hub: str = "", worker: int = 0
+    ) -> dict[str, float]:
+        """Milliseconds of CPU of one turn: here, of :func:`reference` after it, in the worker."""
+        spent = counting = 0
 
         async def work(conversation: Text | Audio) -> float:
-            began = cpu()
+            nonlocal spent, counting
+            turning, before = 0, _spent_by(worker)
             for number in range(turns):
+                began = time.process_time_ns()
                 await conversation.turn(number)
-            return (cpu() - began) / turns
+                ended = time.process_time_ns()
+                reference()
+                turning += ended - began
+                spent += time.process_time_ns() - ended
+            counting = _spent_by(worker) - before
+            return turning / turns / 1e6
 
-        return {"ms": await self._inside(kind, on, hub, work)}
+        found = await self._inside(kind, on, hub, work)
+        each = turns * 1e6
+        return {"ms": found, "reference": spent / each, "worker": counting / each}
 
     async def bytecodes(self, kind: str, turns: int, on: bool, hub: str = "") -> dict[str, Any]:
         """Executed bytecodes of one turn: all of them, and those of the package itself."""
