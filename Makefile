@@ -71,10 +71,10 @@ bench-peers: env ## what other packages add to a turn, and what we do: bytecodes
 check-bytecodes: env ## our own bytecodes of a turn must be below the committed ceiling
 	$(BIN)/python -m bench.bytecodes
 
-soak: env ## the long versions: 1,000 job processes, 10,000 rooms, 5,000 odd command lines, every call judged again, a week of a fleet
+soak: env ## the long versions: 1,000 job processes, a day of a busy worker, 10,000 rooms, 5,000 odd command lines, every call judged again, a week of a fleet
 	$(BIN)/python -m bench --soak
 	SOAK_CASES=5000 $(BIN)/python -m pytest -q tests/unit/test_cli_fuzz.py
-	SOAK_ORDERS=10000 $(BIN)/python -m pytest -q --timeout 3600 -n 2 tests/unit/test_watch_orders.py
+	SOAK_ORDERS=10000 $(BIN)/python -m pytest -q --timeout 3600 -n 2 tests/unit/test_watch_orders.py tests/unit/test_telemetry_block_order.py
 	$(BIN)/python -m pytest -q -p tests.kit.journal_corpus -m livekit tests/livekit --ignore tests/livekit/test_bench_ceiling.py
 	SOAK_WEEK=1 $(BIN)/python -m pytest -q tests/chain/test_oncall_week.py
 

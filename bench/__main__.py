@@ -24,7 +24,7 @@ QUICK = (
     "watch",
     "oncall",
 )
-LONG = ("hub_exactness",)
+LONG = ("hub_exactness", "day")
 NAMED = ("callers", "peers")
 """Only when named: they need a LiveKit server, or an environment with other people's packages."""
 

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import set_span_in_context, use_span
 
 from bench.probes.answering import answer
-from bench.probes.worker import proportional_kib
+from bench.probes.worker import proportional_kib, state
 from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
 
@@ -40,6 +40,7 @@ class Jobs:
         self._count(self._jobs)  # what a recorder needs with no worker, too
         # A process has one part of it once, however many jobs it is made to have: that is in what
         # `bench jobs` finds for a real job's process.
+        self._hub = hub
         self._report(hub, self._jobs[:1])
         before = proportional_kib()
         self._report(hub, self._jobs[1:])
@@ -93,6 +94,31 @@ class Jobs:
             due += step
             time.sleep(max(0.0, due - time.perf_counter()))
         return {"counts": done}
+
+    def live(self, jobs: int, turns: int) -> dict[str, int]:
+        """So many jobs at a time from their beginning to their end; a third says no goodbye."""
+        made = [build(Settings.load(), agent_name=lambda: "support") for _ in range(jobs)]
+        for job in made:
+            job.use_hub(self._hub)
+            job.job_started("AJ_1")
+        for job in made:
+            period = job.begin_period("stream", {"provider": "deepgram", "model": "nova-3"})
+            job.recorder.guard_opened("vad_misfire")
+            for turn in range(turns):
+                job.recorder.add("runguard.signatures", 1, **SERIES[turn & 3][1])
+                job.recorder.observe("runguard.guard.duration", 0.001, guard="vad_misfire")
+                if period is not None:
+                    period.amount(turn + 1.0)
+        for number, job in enumerate(made):
+            if number % 3:
+                job.recorder.guard_closed("vad_misfire")
+                job.job_ended("AJ_1", "clean")
+            job.shutdown()
+        return {"jobs": jobs}
+
+    def state(self) -> dict[str, float]:
+        """What its process has: memory, open files, threads."""
+        return state()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import resource
+import sys
 from pathlib import Path
 
 from bench.probes.answering import answer
@@ -11,8 +14,14 @@ from runguard_otel.telemetry.build import build
 
 
 class Worker:
-    def __init__(self) -> None:
-        self._telemetry = build(Settings.load(metrics_port=0), agent_name=lambda: "support")
+    """A worker that runs.
+
+    Args:
+        port: Where it serves ``/metrics``; 0: nowhere.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._telemetry = build(Settings.load(metrics_port=port), agent_name=lambda: "support")
         self._telemetry.start_worker("support")
 
     def address(self) -> str | None:
@@ -26,6 +35,17 @@ class Worker:
     def memory(self) -> float:
         """KiB; what is shared counts for its share."""
         return proportional_kib()
+
+    def state(self) -> dict[str, float]:
+        """What it has: memory, open files, threads."""
+        return state()
+
+
+def state() -> dict[str, float]:
+    """What this process has: memory in KiB, open files, threads."""
+    gc.collect()
+    files, threads = (len(os.listdir(f"/proc/self/{what}")) for what in ("fd", "task"))
+    return {"kib": proportional_kib(), "files": files, "threads": threads}
 
 
 def proportional_kib() -> float:
@@ -45,4 +65,4 @@ def proportional_kib() -> float:
 
 
 if __name__ == "__main__":
-    answer(Worker())
+    answer(Worker(*map(int, sys.argv[1:])))
