@@ -231,10 +231,11 @@ def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decima
         ValueError: If a quantity is negative or not a number.
         KeyError: If a meter does not exist.
     """
-    used = quantities.values()
-    if quantities.keys() <= _TOKENS and set(map(type, used)) == _INTEGER and min(used) >= 0:
-        total = sum(used)  # as of nearly every request
-        return {"token": Decimal(total)} if total else {}
+    if quantities.keys() <= _TOKENS:  # as of nearly every request
+        used = quantities.values()
+        total = sum(used)
+        if isinstance(total, int) and min(used, default=0) >= 0:
+            return {"token": Decimal(total)} if total else {}
     sums: dict[str, Decimal] = {}
     for meter, quantity in quantities.items():
         if quantity:

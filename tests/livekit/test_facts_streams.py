@@ -92,7 +92,7 @@ async def test_each_attempt_of_a_stream_is_seen() -> None:
 
     stream._conn_options = dataclasses.replace(stream._conn_options, retry_interval=0.0)
     own = facts.replace_attempts(stream, run)
-    assert own == type(stream)._run.__get__(stream)
+    assert own is type(stream)._run
     facts.on_attempt(stream, lambda: attempts.append("begins"))
     task = facts.stream_task(stream)
     assert task is not None

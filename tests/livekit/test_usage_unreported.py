@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import gc
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from livekit.agents import (
     tts,
 )
 
+import runguard_otel
 from runguard_otel.adapters.livekit.services import Services
 from runguard_otel.adapters.livekit.usage.hooks import patches
 from runguard_otel.adapters.livekit.usage.metrics import usage_of
@@ -316,3 +318,43 @@ async def test_a_text_that_is_streamed_inside_is_counted_once(
     used = [u.quantities for u in bill.uses if u.component == "tts"]
     assert len(used) == 1
     assert used[0]["characters"] == 18
+
+
+async def waiting_for_the_collector(ask: Callable[[], Awaitable[Any]]) -> int:
+    """How many streams are left behind by three requests, were it not for the collector."""
+    await ask()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            await ask()
+            await settle()
+        kinds = (llm.LLMStream, tts.ChunkedStream, tts.SynthesizeStream, stt.RecognizeStream)
+        return sum(isinstance(one, kinds) for one in gc.get_objects())
+    finally:
+        gc.enable()
+
+
+async def reply() -> None:
+    model = ScriptedLLM()
+    async with model.chat(chat_ctx=llm.ChatContext.empty()) as answer:
+        async for _ in answer:
+            pass
+
+
+async def speech() -> None:
+    voice = ScriptedTTS()
+    async with voice.synthesize("so long") as spoken:
+        async for _ in spoken:
+            pass
+
+
+@pytest.mark.parametrize("ask", [reply, speech])
+async def test_a_request_does_not_wait_for_the_garbage_collector_because_of_us(ask: Any) -> None:
+    """Each reply of each call would keep its stream, its chat and its tasks until then."""
+    without = await waiting_for_the_collector(ask)
+    assert runguard_otel.instrument().active
+    try:
+        assert await waiting_for_the_collector(ask) <= without
+    finally:
+        runguard_otel.uninstrument()

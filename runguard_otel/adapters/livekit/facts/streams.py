@@ -7,6 +7,7 @@ task of their own, which tries again what failed.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -104,18 +105,25 @@ def replace_attempts(stream: Any, attempt: Callable[..., Any]) -> Callable[..., 
 
     That is ``_run`` of every stream of a model, in every release. It is replaced on the stream
     alone, which is quicker than on every class of every plugin. Read in 0.12 to 1.8.
+
+    Returns:
+        What it was, to be called with the stream first: that of its class, for a stream that holds
+        itself would wait for the garbage collector, and all of its request with it.
     """
-    run: Callable[..., Any] = stream._run
+    before = stream.__dict__.get("_run")
     stream._run = attempt
-    return run
+    if before is None:
+        return type(stream)._run  # type: ignore[no-any-return]
+    return lambda _, *args, **kwargs: before(*args, **kwargs)  # somebody else's
 
 
 def on_attempt(stream: Any, callback: Callable[[], None]) -> None:
     """Call ``callback`` each time a stream begins to talk to its provider (0.12 to 1.8)."""
+    of = weakref.ref(stream)
 
     async def attempt(*args: Any, **kwargs: Any) -> Any:
         callback()
-        return await run(*args, **kwargs)
+        return await run(of(), *args, **kwargs)
 
     run = replace_attempts(stream, attempt)
 

@@ -219,9 +219,12 @@ class SpeechState:
         self.echo.said(text, source, self._clock())
 
     def agent_speaks(self, speaking: bool) -> None:
+        """Whether the agent speaks, which may be what is known already."""
+        if speaking is not self.speaks:
+            self.agent_changed(speaking)
+
+    def agent_changed(self, speaking: bool) -> None:
         """The agent started or stopped speaking."""
-        if speaking is self.speaks:
-            return
         self.speaks, now = speaking, self._clock()
         self._note("agent_speaks", on=speaking)
         if speaking:

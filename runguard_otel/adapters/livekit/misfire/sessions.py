@@ -196,7 +196,7 @@ class SpeechSessions:
                     if spoke is None:  # it was not seen before, or not by us
                         agent_state(self, None, state)
                     else:
-                        speech.agent_speaks(not spoke)
+                        speech.agent_changed(not spoke)
             except Exception:  # noqa: BLE001 - the contract that hooks.flat leaves to it
                 failed("AgentSession._update_agent_state")
             return result

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from typing import Any, Final
+from weakref import ref
 
 from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts.models import is_adapter, names_of
@@ -41,12 +42,14 @@ class _Request:
     lost = 0
     reported = False
     run: Any = None
+    of: Any = None
+    """A weak reference to the stream whose request it is."""
 
     async def attempt(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of what is awaited for each attempt."""
         self.open = True
         try:
-            return await self.run(*args, **kwargs)
+            return await self.run(self.of(), *args, **kwargs)
         except Exception as error:
             self.open = False
             if not was_refused(error):
@@ -108,7 +111,7 @@ class Unreported:
                     made_by = _made_by.get(type(stream)) or _who_makes(stream)
                     if made_by == "model":
                         entry = stream.__dict__[_ENTRY] = _Request()
-                        entry.run = replace_attempts(stream, entry.attempt)
+                        entry.run, entry.of = replace_attempts(stream, entry.attempt), ref(stream)
                     elif made_by == "another":
                         entry = stream.__dict__[_ENTRY] = _Request()
                         entry.inside = True
