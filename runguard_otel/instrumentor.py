@@ -320,7 +320,7 @@ def load() -> None:
             importlib.import_module(name)
     version()
     PriceBook.load()
-    # Of `instrument(claims_url=..., journal=...)` nothing is known yet: such a job imports itself.
+    # Of `instrument(claims_url=..., journal=...)` nothing is known: a job does it itself.
     if os.environ.get(f"{ENV_PREFIX}JOURNAL", "").strip():
         from runguard_otel.telemetry.hub import tape  # noqa: F401
 

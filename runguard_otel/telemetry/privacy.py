@@ -41,8 +41,8 @@ class Privacy:
     """
 
     def __init__(self, salt: str = "") -> None:
-        self._salt = salt
         self._secret = "" if salt else os.environ.get("LIVEKIT_API_SECRET", "")
+        self._salt = salt or ("" if self._secret else secrets.token_hex(32))
         self._names = pii_allowed()
 
     @functools.cached_property
@@ -50,9 +50,7 @@ class Privacy:
         """Made with the first name: most jobs hash none, and OpenSSL touches 0.1 MiB for it."""
         if self._salt:
             return self._salt.encode()
-        if self._secret:
-            return hmac.new(self._secret.encode(), b"runguard hash salt", hashlib.sha256).digest()
-        return secrets.token_bytes(32)
+        return hmac.new(self._secret.encode(), b"runguard hash salt", hashlib.sha256).digest()
 
     def hash(self, name: str) -> str:
         """The same short word for the same name; ``""`` for no name."""

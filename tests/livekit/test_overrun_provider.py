@@ -5,6 +5,9 @@ The real client, a websocket server on the loopback, ten minutes in a moment.
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
 from typing import Any
 
 import aiohttp
@@ -15,6 +18,7 @@ inference: Any = pytest.importorskip("livekit.agents.inference", reason="since 1
 from livekit.agents import stt  # noqa: E402  # only with it
 
 from runguard_otel.core.verdict import Mode  # noqa: E402
+from runguard_otel.testing.models import ScriptedSTT  # noqa: E402
 from tests.kit.closing_provider import Provider, is_ended, listens, played  # noqa: E402
 from tests.kit.overrun import Stage, retries_for_ever  # noqa: E402
 
@@ -78,3 +82,32 @@ def test_a_provider_that_hears_and_closes_every_half_minute() -> None:
     stage = played(ten_minutes, provider, Mode.ENFORCE)
     assert len(provider.opened) >= 20
     assert stage.tripped == []
+
+
+def test_a_stream_that_has_ended_does_not_wait_for_the_garbage_collector() -> None:
+    """It would keep what its plugin holds. LiveKit lets go of one whose input was ended first."""
+    left: list[bool] = []
+
+    async def opened_and_ended(stage: Stage, _: str, __: aiohttp.ClientSession) -> None:
+        stream: Any = ScriptedSTT().stream()
+        watch = stage.guard.current()
+        assert watch is not None
+        assert stream in watch.streams
+        seen = weakref.ref(stream)
+        stream._stt.streams.clear()
+        await asyncio.sleep(0.1)
+        stream.end_input()
+        async for _event in stream:
+            pass
+        await stream.aclose()
+        del stream
+        await asyncio.sleep(2)
+        left.append(seen() is None)
+
+    gc.collect()
+    gc.disable()
+    try:
+        played(opened_and_ended, Provider(12, PATH))
+    finally:
+        gc.enable()
+    assert left == [True]

@@ -285,7 +285,8 @@ class BlockReader:
             parsed = wire.parse_pairs(name) if name else None
             began = self._values[at + layout.BEGAN]
             if parsed is None or not 0 < began < math.inf:
-                self._shown = None if label else self._shown  # its name may come to be seen
+                if label:
+                    self._shown = None  # its name may come to be seen
                 return None
             period = self._periods[number] = Period(*parsed, began)
         period.amount = max(period.amount, self._checked(at, layout.AMOUNT))

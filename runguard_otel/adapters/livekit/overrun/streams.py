@@ -154,10 +154,12 @@ class StreamWatch:
             self._open.opened(decision.trip, lambda: entry.policy.quiet_left)
         if decision.open and mode is Mode.ENFORCE and entry.error is None:
             entry.error = RuntimeError("the provider's connection was opened again and again")
-            abort_stream(entry.stream)
+            if entry.stream is not None:
+                abort_stream(entry.stream)
 
     def _closed(self, entry: _Entry, key: int) -> None:
         with shield(self._services.recorder, "RecognizeStream.__init__"):
             entry.policy.genuine()  # it is over: nothing of it is open any more
             self._open.sweep()
+            entry.stream = None  # which has this entry: neither is to wait for the collector
             entry.watch.tell(lambda policy: policy.stream_closed(key))
