@@ -124,6 +124,7 @@ async def test_what_goes_on_is_ended_and_its_process_is_gone(tmp_path: Path) -> 
         await here.dispatcher.wait(lambda: not any(map(runs, pids.values())), within)
         samples = await until(port, len(ROOMS), GONE_WITHIN)
 
+        assert len(here.steps("trip")) == len(ROOMS)  # what hangs in one is one, told once
         trips = by_room(here.steps("trip"))
         assert {room: trip["signature"] for room, trip in trips.items()} == {
             **dict.fromkeys(HANGS, "session_overrun:close_hung"),

@@ -341,6 +341,39 @@ def test_a_session_that_does_not_close_although_its_job_goes_on(job: Job) -> Non
     assert (CLOSE_HUNG, 30) in job.trips
 
 
+@pytest.mark.parametrize("later", [0, 0.01, 20])
+@pytest.mark.parametrize("cause", ["asked", "room_gone"])
+def test_a_session_that_closes_with_its_job_hangs_once(job: Job, cause: str, later: float) -> None:
+    """One end that hangs is one trip, and one page: fails if its session is timed beside it."""
+    job.policy.callers(ROOM, 1)
+    job.policy.session_started(SESSION)
+    if cause == "asked":
+        job.policy.ending(cause)
+    else:
+        job.policy.left(ROOM)
+    job.wait(later)
+    job.policy.session_closing(SESSION)
+    job.wait(600)
+    assert job.trips == [(CLOSE_HUNG, 30)]
+    assert job.policy.open == {CLOSE_HUNG: 1}
+    job.policy.session_closed(SESSION)
+    job.policy.job_ended()
+    assert job.policy.open == {}
+
+
+def test_a_script_in_its_next_room_still_waits_for_the_session_of_the_last() -> None:
+    """Joining ends the job's own end; fails if the session's is forgotten with it."""
+    job = Job(script=True)
+    job.policy.callers(ROOM, 1)
+    job.policy.session_started(SESSION)
+    job.policy.left(ROOM)
+    job.policy.session_closing(SESSION)
+    job.wait(10)
+    job.policy.callers(OTHER, 1)
+    job.wait(600)
+    assert (CLOSE_HUNG, 30) in job.trips
+
+
 def test_a_shutdown_callback_that_never_returns(job: Job) -> None:
     """Nothing is held any more but the process: fails if only connections count."""
     job.policy.callers(ROOM, 1)

@@ -280,8 +280,15 @@ class JobPolicy:
             (CLOSE_HUNG, self._ending),
         ]
         for session in self._sessions.values():
-            found += [(DURATION, session.age), (CLOSE_HUNG, session.closing)]
+            found.append((DURATION, session.age))
+            if not self._ends_with_job(session):
+                found.append((CLOSE_HUNG, session.closing))
         return found
+
+    def _ends_with_job(self, session: _Session) -> bool:
+        """Whether it began to close because the job ends: then that end is what has hung, once."""
+        ending, closing = self._ending.since, session.closing.since
+        return ending is not None and closing is not None and ending <= closing
 
     def _measure(self, idle: float) -> None:
         for session in self._sessions.values():
