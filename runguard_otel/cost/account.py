@@ -6,17 +6,20 @@ import logging
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 
 from runguard_otel.core.ports import Count, Recorder
 from runguard_otel.cost.ledger import Ledger
 from runguard_otel.cost.pricebook import Model
-from runguard_otel.cost.rates import Charge, charge_whole, natural_units
+from runguard_otel.cost.rates import EACH_TOKEN, FEMTO, Charge, femtos, natural_units
 
 __all__ = ["Account"]
 
 logger = logging.getLogger("runguard_otel")
 
-_OF_A_TURN = ("llm", "tts")
+_OF_A_TURN: Final = "llm"
+"""Whose requests are counted as turns of the agent."""
+_TOKEN: Final = "token"
 
 
 class Account:
@@ -61,7 +64,7 @@ class Account:
         """As metrics carry them."""
         self._recorder = recorder
         self._lock = lock
-        self._whole = model.price.whole() if model.price is not None else None
+        self._whole = model.price.whole() if model.price is not None else EACH_TOKEN
         self._warned = False
         self._counts: dict[str, Count] = {}  # by unit; "" is money
 
@@ -74,14 +77,17 @@ class Account:
             turn: Names the agent's turn it belongs to, where that is known.
         """
         with self._lock:
-            try:
-                charge = self.charge(quantities)
-            except (ValueError, ArithmeticError):
-                self._warn_once(quantities)
-                charge = Charge(unpriced={"request": Decimal(1)})
-            self.book(charge)
-            if charge.amount and self.component in _OF_A_TURN:
-                self.ledger.add_turn(self.component, charge.amount, turn)
+            whole = femtos(self._whole, quantities) if self._whole else 0
+            if not whole:
+                self._use_any(quantities, turn)
+            elif self.model.price is None:
+                self.ledger.add_unpriced(self.component, _TOKEN, whole)
+                (self._counts.get(_TOKEN) or self._bind(_TOKEN))(float(whole))
+            else:
+                self.ledger.add_femtos(self.component, whole)
+                self._spent(whole / FEMTO)
+                if self.component == _OF_A_TURN:
+                    self.ledger.add_turn(turn)
 
     def charge(self, quantities: Mapping[str, float | Decimal]) -> Charge:
         """What one use costs.
@@ -93,10 +99,6 @@ class Account:
             ValueError: If a quantity is negative or not a number.
             KeyError: If a meter does not exist.
         """
-        if self._whole is not None:
-            charge = charge_whole(self._whole, quantities)
-            if charge is not None:
-                return charge
         price = self.model.price
         if price is None:
             return Charge(unpriced=natural_units(quantities))
@@ -112,22 +114,33 @@ class Account:
         if charge.amount > 0:
             self.ledger.add(self.component, charge.amount)
             if counted:
-                # A counter takes floats; nowhere else does money become one.
-                amount = float(charge.amount)
-                (self._counts.get("") or self._bind(""))(amount)
-                if self.ledger.wasting:
-                    self._recorder.add(
-                        "runguard.cost.wasted",
-                        amount,
-                        guard=self.ledger.wasting,
-                        component=self.component,
-                    )
+                self._spent(float(charge.amount))
         if charge.unpriced:
             for unit, quantity in charge.unpriced.items():
                 if quantity > 0:
                     self.ledger.add_unpriced(self.component, unit, quantity)
                     if counted:
                         (self._counts.get(unit) or self._bind(unit))(float(quantity))
+
+    def _use_any(self, quantities: Mapping[str, float], turn: str) -> None:
+        """A use that is not all whole numbers, each of them with a whole rate."""
+        try:
+            charge = self.charge(quantities)
+        except (ValueError, ArithmeticError):
+            self._warn_once(quantities)
+            charge = Charge(unpriced={"request": Decimal(1)})
+        self.book(charge)
+        if charge.amount and self.component == _OF_A_TURN:
+            self.ledger.add_turn(turn)
+
+    def _spent(self, amount: float) -> None:
+        """Count money. A counter takes floats; nowhere else does money become one."""
+        (self._counts.get("") or self._bind(""))(amount)
+        wasting = self.ledger.wasting
+        if wasting:
+            self._recorder.add(
+                "runguard.cost.wasted", amount, guard=wasting, component=self.component
+            )
 
     def _warn_once(self, quantities: Mapping[str, float]) -> None:
         if not self._warned:

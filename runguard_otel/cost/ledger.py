@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import reduce
 from typing import Final, NamedTuple
+
+from runguard_otel.cost.rates import in_dollars, plus
 
 __all__ = ["Ledger", "SessionCost", "Turn"]
 
@@ -35,7 +38,7 @@ class SessionCost:
     @property
     def total(self) -> Decimal:
         """The sum of the components."""
-        return self.transport + self.agent + self.stt + self.llm + self.tts
+        return reduce(plus, (self.transport, self.agent, self.stt, self.llm, self.tts))
 
     def by_component(self) -> dict[str, Decimal]:
         """The components that cost something."""
@@ -54,12 +57,12 @@ class Turn(NamedTuple):
 class Ledger:
     """Adds up one session. Not thread-safe: its meter holds the lock."""
 
-    __slots__ = ("_amounts", "_last_turn", "_turn", "_turns", "_unpriced", "streamed", "wasting")
+    __slots__ = ("_amounts", "_femtos", "_last_turn", "_turns", "_unpriced", "streamed", "wasting")
 
     def __init__(self) -> None:
         self._amounts: dict[str, Decimal] = {}
-        self._unpriced: dict[str, Decimal] = {}
-        self._turn: dict[str, Decimal] = {}
+        self._femtos: dict[str, int] = {}
+        self._unpriced: dict[str, Decimal | int] = {}
         self._turns = 0
         self._last_turn = ""
         self.streamed: set[tuple[str, str]] = set()
@@ -69,31 +72,41 @@ class Ledger:
 
     def add(self, component: str, amount: Decimal) -> None:
         """Add to the bill."""
-        self._amounts[component] = self._amounts.get(component, _NOTHING) + amount
+        self._amounts[component] = plus(self._amounts.get(component, _NOTHING), amount)
 
-    def add_unpriced(self, component: str, unit: str, quantity: Decimal) -> None:
+    def add_femtos(self, component: str, amount: int) -> None:
+        """The same in whole :data:`~runguard_otel.cost.rates.FEMTO` of a dollar."""
+        self._femtos[component] = self._femtos.get(component, 0) + amount
+
+    def add_unpriced(self, component: str, unit: str, quantity: Decimal | int) -> None:
         """Remember usage that has no price."""
         key = f"{component}/{unit}"
-        self._unpriced[key] = self._unpriced.get(key, _NOTHING) + quantity
+        before = self._unpriced.get(key, 0)
+        whole = type(before) is type(quantity) is int
+        self._unpriced[key] = before + quantity if whole else plus(before, quantity)
 
-    def add_turn(self, component: str, amount: Decimal, turn: str) -> None:
-        """Add to the average turn.
+    def add_turn(self, turn: str) -> None:
+        """Count an agent's turn: a request to a language model that costs something.
 
         Only the last turn's name is kept: turns that interleave count twice, which makes the
         average smaller, the conservative side.
         """
-        if component == "llm" and (not turn or turn != self._last_turn):
+        if not turn or turn != self._last_turn:
             self._turns += 1
             self._last_turn = turn
-        self._turn[component] = self._turn.get(component, _NOTHING) + amount
 
     def average_turn(self) -> Turn:
         """What one agent turn of this session has cost on average."""
         if not self._turns:
             return Turn()
-        llm, tts = (self._turn.get(c, _NOTHING) / self._turns for c in ("llm", "tts"))
+        llm, tts = (self._amount(component) / self._turns for component in ("llm", "tts"))
         return Turn(llm, tts, self._turns)
 
     def cost(self) -> SessionCost:
         """The bill so far."""
-        return SessionCost(**self._amounts, unpriced=dict(self._unpriced))
+        amounts = {c: self._amount(c) for c in {**self._amounts, **self._femtos}}
+        return SessionCost(**amounts, unpriced={k: Decimal(n) for k, n in self._unpriced.items()})
+
+    def _amount(self, component: str) -> Decimal:
+        whole = in_dollars(self._femtos.get(component, 0))
+        return plus(whole, self._amounts.get(component, _NOTHING))

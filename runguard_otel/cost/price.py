@@ -80,7 +80,7 @@ class Price(NamedTuple):
         return charge(self.rates, self.per, self.rounding, quantities)
 
     def whole(self) -> dict[str, int] | None:
-        """The rates for :func:`~runguard_otel.cost.rates.charge_whole`, which is quicker.
+        """The rates for :func:`~runguard_otel.cost.rates.femtos`, which is quicker.
 
         Returns:
             ``None`` if only :meth:`charge` can price what this row is for.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context, Decimal
 from operator import mul
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 __all__ = [
     "FEMTO",
@@ -19,10 +19,12 @@ __all__ = [
     "Charge",
     "Rounding",
     "charge",
-    "charge_whole",
     "exact",
+    "femtos",
     "group_of",
+    "in_dollars",
     "natural_units",
+    "plus",
     "whole_rates",
 ]
 
@@ -52,6 +54,8 @@ METERS: Final = tuple(meter for meters in GROUPS.values() for meter in meters)
 _GROUP: Final = {meter: group for group, meters in GROUPS.items() for meter in meters}
 _INTEGER: Final = {int}
 _TOKENS: Final = frozenset(GROUPS["token"])
+EACH_TOKEN: Final = dict.fromkeys(GROUPS["token"], 1)
+"""In the place of rates in :func:`femtos`, it counts the tokens of a use without a price."""
 _UNIT: Final = {
     "token": ("token", Decimal(1)),
     "character": ("character", Decimal(1)),
@@ -199,9 +203,7 @@ def whole_rates(
     return found
 
 
-def charge_whole(
-    units: Mapping[str, int], quantities: Mapping[str, float | Decimal]
-) -> Charge | None:
+def femtos(units: Mapping[str, int], quantities: Mapping[str, float | Decimal]) -> int:
     """:func:`charge` for whole rates and whole quantities: tokens, characters, requests.
 
     Args:
@@ -209,19 +211,27 @@ def charge_whole(
         quantities: What was used, by meter.
 
     Returns:
-        The same as :func:`charge`; ``None`` if that one has to say (a fraction, a meter without a
-        rate, a use of nothing, a number that cannot be).
+        The amount of :func:`charge` in :data:`FEMTO` of a dollar; 0 if that one has to say (a
+        fraction, a meter without a rate, a use of nothing, a number that cannot be).
     """
     used = quantities.values()
     if set(map(type, used)) != _INTEGER or min(used) < 0:  # without a loop of our own
-        return None
+        return 0
     try:
         amount = sum(map(mul, map(units.__getitem__, quantities), used))
     except KeyError:
-        return None
-    if not 0 < amount < _MOST:
-        return None
-    return Charge(Decimal(amount).scaleb(-15, _EXACT))
+        return 0
+    return cast("int", amount) if amount < _MOST else 0
+
+
+def in_dollars(amount: int) -> Decimal:
+    """Whole :data:`FEMTO` of a dollar as dollars, to the last digit."""
+    return Decimal(amount).scaleb(-15, _EXACT)
+
+
+def plus(one: Decimal | int, other: Decimal | int) -> Decimal:
+    """The sum, whatever context the host has set."""
+    return _EXACT.add(one, other)
 
 
 def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decimal]:
@@ -231,11 +241,6 @@ def natural_units(quantities: Mapping[str, float | Decimal]) -> dict[str, Decima
         ValueError: If a quantity is negative or not a number.
         KeyError: If a meter does not exist.
     """
-    if quantities.keys() <= _TOKENS:  # as of nearly every request
-        used = quantities.values()
-        total = sum(used)
-        if isinstance(total, int) and min(used, default=0) >= 0:
-            return {"token": Decimal(total)} if total else {}
     sums: dict[str, Decimal] = {}
     for meter, quantity in quantities.items():
         if quantity:
