@@ -146,20 +146,9 @@ class Hooks:
         *,
         why: str,
         when: list[bool] | None = None,
-        listens: bool = False,
     ) -> Patch:
-        """Run ``fn`` when the host has returned; not if it raised.
-
-        Args:
-            owner: This, and all but the last, as of :meth:`before`.
-            attribute: See there.
-            fn: See there.
-            why: See there.
-            when: See there.
-            listens: Whether the method listens to an emitter of the host, which asks each listener
-                for its signature at each event: it has the answer at hand then.
-        """
-        return self._row(owner, attribute, _after, fn, why, when, listens=listens)
+        """Run ``fn`` when the host has returned; not if it raised. Arguments as :meth:`before`."""
+        return self._row(owner, attribute, _after, fn, why, when)
 
     def gate(
         self,
@@ -191,6 +180,7 @@ class Hooks:
         build: Callable[[Hook, list[bool], Failed], Hook],
         *,
         why: str,
+        listens: bool = False,
     ) -> Patch:
         """A method written out by hand, where :meth:`around` would cost two frames at each step.
 
@@ -200,12 +190,14 @@ class Hooks:
             build: Makes the method of the host's own, whether it is live, and what counts a failure
                 of ours; what it makes takes any arguments, and keeps the contract itself.
             why: One sentence for ``runguard-otel doctor``.
+            listens: Whether the method listens to an emitter of the host, which asks each listener
+                for its signature at each event: it has the answer at hand then.
         """
 
         def as_built(original: Hook, _: Hook, live: list[bool], failed: Failed, __: str) -> Hook:
             return build(original, live, failed)
 
-        return self._row(owner, attribute, as_built, build, why)
+        return self._row(owner, attribute, as_built, build, why, listens=listens)
 
     def flat(
         self,

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context, Decimal
-from operator import mul
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 __all__ = [
     "FEMTO",
@@ -52,7 +51,6 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
 
 METERS: Final = tuple(meter for meters in GROUPS.values() for meter in meters)
 _GROUP: Final = {meter: group for group, meters in GROUPS.items() for meter in meters}
-_INTEGER: Final = {int}
 _TOKENS: Final = frozenset(GROUPS["token"])
 EACH_TOKEN: Final = dict.fromkeys(GROUPS["token"], 1)
 """In the place of rates in :func:`femtos`, it counts the tokens of a use without a price."""
@@ -214,14 +212,13 @@ def femtos(units: Mapping[str, int], quantities: Mapping[str, float | Decimal]) 
         The amount of :func:`charge` in :data:`FEMTO` of a dollar; 0 if that one has to say (a
         fraction, a meter without a rate, a use of nothing, a number that cannot be).
     """
-    used = quantities.values()
-    if set(map(type, used)) != _INTEGER or min(used) < 0:  # without a loop of our own
-        return 0
-    try:
-        amount = sum(map(mul, map(units.__getitem__, quantities), used))
-    except KeyError:
-        return 0
-    return cast("int", amount) if amount < _MOST else 0
+    amount = 0
+    for meter, quantity in quantities.items():
+        # No subclass, and no text: times a rate it is a text of that length.
+        if type(quantity) is not int or quantity < 0 or meter not in units:
+            return 0
+        amount += quantity * units[meter]
+    return amount if amount < _MOST else 0
 
 
 def in_dollars(amount: int) -> Decimal:

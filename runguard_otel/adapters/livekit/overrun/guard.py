@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import weakref
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
+from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts import job as host
 from runguard_otel.adapters.livekit.facts.room import callers, left_unwillingly
 from runguard_otel.adapters.livekit.overrun.watch import JobWatch, Watchdog
@@ -20,6 +21,9 @@ __all__ = ["OverrunGuard"]
 _WHO: frozenset[str] = frozenset(
     {"participant_connected", "participant_disconnected", "participant_attributes_changed"}
 )
+
+_WATCH: Final = "_runguard_watch"
+"""Set on a session that has started: the :class:`JobWatch` of its job."""
 
 _unasked: ContextVar[list[bool] | None] = ContextVar("runguard_unasked", default=None)
 """Not empty while a silence is what asks for a reply."""
@@ -38,7 +42,6 @@ class OverrunGuard:
         self.watchdog = Watchdog(services.recorder, clock)
         self._jobs: BoundedMap[str, JobWatch] = BoundedMap(self._make, 10_000)
         self._rooms: weakref.WeakKeyDictionary[Any, JobWatch] = weakref.WeakKeyDictionary()
-        self._sessions: weakref.WeakKeyDictionary[Any, JobWatch] = weakref.WeakKeyDictionary()
         services.signs_of_life.append(self._genuine)
         services.on_close.append(self.close)
 
@@ -119,12 +122,12 @@ class OverrunGuard:
         """``AgentSession.start`` has returned."""
         watch = self.current()
         if watch is not None:
-            self._sessions[session] = watch
+            vars(session)[_WATCH] = watch
             watch.session_started(session)
 
     async def closing(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
         """``AgentSession._aclose_impl``, where all ends of a session meet."""
-        watch = self._sessions.get(session)
+        watch: JobWatch | None = vars(session).get(_WATCH)
         if watch is not None:
             with shield(self._services.recorder, "AgentSession.aclose"):
                 watch.tell(lambda policy: policy.session_closing(id(session)))
@@ -133,14 +136,26 @@ class OverrunGuard:
         finally:
             if watch is not None:
                 with shield(self._services.recorder, "AgentSession.aclose"):
-                    self._sessions.pop(session, None)
+                    vars(session).pop(_WATCH, None)
                     watch.session_closed(session)
 
-    def asked(self, session: Any, *_: Any, **__: Any) -> None:
-        """``AgentSession.say`` and ``generate_reply``: also what a typed text ends in."""
-        watch = self._sessions.get(session)
-        if watch is not None and not _unasked.get():
-            watch.active()
+    def asking(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
+        """``AgentSession.say`` and ``generate_reply``: also what a typed text ends in.
+
+        Written out, for every typed turn has it.
+        """
+
+        def asked(session: Any, *args: Any, **kwargs: Any) -> Any:
+            if live:
+                try:
+                    watch = session.__dict__.get(_WATCH)
+                    if watch is not None and not _unasked.get():
+                        watch.active()
+                except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
+                    failed(original.__qualname__)
+            return original(session, *args, **kwargs)
+
+        return asked
 
     async def silence_asks(self, wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         """``IVRActivity._on_silence_detected``: what it asks for, nobody has asked for."""
@@ -153,6 +168,6 @@ class OverrunGuard:
             _unasked.reset(token)
 
     def _genuine(self, session: Any) -> None:
-        watch = self._sessions.get(session) or self.current()
+        watch = vars(session).get(_WATCH) or self.current()
         if watch is not None:
             watch.active()

@@ -65,6 +65,6 @@ def rows(services: Services, guard: OverrunGuard) -> list[Patch]:
         *found,
         hooks.after(session, "start", guard.session_started, why="A session begins."),
         hooks.around(session, "_aclose_impl", guard.closing, why="A session ends, or hangs."),
-        hooks.before(session, "say", guard.asked, why=alive),
-        hooks.before(session, "generate_reply", guard.asked, why=alive),
+        hooks.written(session, "say", guard.asking, why=alive),
+        hooks.written(session, "generate_reply", guard.asking, why=alive),
     ]

@@ -21,9 +21,9 @@ def patches(services: Services) -> list[Patch]:
     if services.usage is not None:
         requests = Requests(services.usage)
         rows += [
-            hooks.after(
+            hooks.written(
                 "livekit.agents.voice.agent_activity:AgentActivity",
-                "_on_metrics_collected",  # after: it writes the turn's id into the metrics
+                "_on_metrics_collected",
                 requests.in_session,
                 listens=True,
                 why="Sees the usage of every STT, LLM and TTS request once, with provider and "

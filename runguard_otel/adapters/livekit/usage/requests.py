@@ -70,23 +70,34 @@ class Requests:
         # references on purpose: an id alone could be reused.
         self._recent: dict[int, Any] = {}
 
-    def in_session(self, activity: Any, _: Any, ev: Any, *__: Any, **___: Any) -> None:
-        """``AgentActivity._on_metrics_collected``."""
-        if measured_inside() or id(ev) in self._recent:
-            return
-        models = activity.__dict__.get(_MODELS)
-        if models is None or models.port is not self._port:
-            models = activity.__dict__[_MODELS] = _Models(self._port)
-        names = names_in(ev)
-        known = models.get((ev.type, names)) if names else None
-        if known is None:
-            self._used(ev, activity, models)
-            return
-        amounts, use = known
-        quantities = amounts(ev)
-        if quantities:
-            use(quantities, getattr(ev, "speech_id", None) or "")
-            self._remember(ev)
+    def in_session(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
+        """``AgentActivity._on_metrics_collected``, after it: it writes the turn's id into them."""
+        port, recent = self._port, self._recent
+
+        def _on_metrics_collected(activity: Any, ev: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(activity, ev, *args, **kwargs)
+            if live:
+                try:
+                    if measured_inside() or id(ev) in recent:
+                        return result
+                    models = activity.__dict__.get(_MODELS)
+                    if models is None or models.port is not port:
+                        models = activity.__dict__[_MODELS] = _Models(port)
+                    names = names_in(ev)
+                    known = models.get((ev.type, names)) if names else None
+                    if known is None:
+                        self._used(ev, activity, models)
+                        return result
+                    amounts, use = known
+                    quantities = amounts(ev)
+                    if quantities:
+                        use(quantities, getattr(ev, "speech_id", None) or "")
+                        self._remember(ev)
+                except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
+                    failed("AgentActivity._on_metrics_collected")
+            return result
+
+        return _on_metrics_collected
 
     async def session_starts(self, wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
         """``AgentSession.start``: whatever it starts belongs to a session."""
