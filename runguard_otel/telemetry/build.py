@@ -61,7 +61,7 @@ class Telemetry:
         self._vantage = vantage
         self._meter_provider = meter_provider
         self._callbacks = Callbacks()
-        self.tracers = TracerSource(tracer_provider, export.tracer_provider)
+        self.tracers = TracerSource(tracer_provider, export.tracer_provider, export.export_spans)
         self._counts = Counts(self._in_process)
         self._worker: WorkerTelemetry | None = None
         self._worker_agent = ""
@@ -238,7 +238,7 @@ class Telemetry:
             return
         if not (isinstance(current, HubSink) and current.address == address):
             self._counts.use(HubSink(address, taping=bool(self._settings.journal)))
-            self.tracers.load()
+            self.tracers.prepare()
 
     def job_started(self, job_id: str = "") -> None:
         """A job begins to run in this process; ``job_id`` is LiveKit's id of it."""

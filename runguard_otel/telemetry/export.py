@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_PORT",
     "destination",
+    "export_spans",
     "metric_exporters",
     "meter_provider",
     "owner",
@@ -207,8 +208,20 @@ def cumulative() -> dict[type, Any]:
 
 
 def tracer_provider() -> TracerProvider:
-    """Our own provider of spans, for a process that has no other."""
+    """Our own provider of spans, for a process that has no other; its spans go nowhere yet."""
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+
+    who = resource()
+    try:
+        return TracerProvider(resource=who, shutdown_on_exit=False)
+    except ValueError as error:  # it names the variable, one of the limits
+        logger.warning("the limits of spans are ignored: %s", error)
+        limits = SpanLimits(128, 128, 128, 128, 128, 128, SpanLimits.UNSET, SpanLimits.UNSET)
+        return TracerProvider(resource=who, shutdown_on_exit=False, span_limits=limits)
+
+
+def export_spans(provider: TracerProvider) -> None:
+    """Export what ``provider`` makes as the standard variables say: the threads are started."""
     from opentelemetry.sdk.trace.export import (
         BatchSpanProcessor,
         ConsoleSpanExporter,
@@ -217,12 +230,6 @@ def tracer_provider() -> TracerProvider:
 
     from runguard_otel.telemetry.delivery import LateSpanExporter
 
-    try:
-        provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
-    except ValueError as error:  # it names the variable, one of the limits
-        logger.warning("the limits of spans are ignored: %s", error)
-        limits = SpanLimits(128, 128, 128, 128, 128, 128, SpanLimits.UNSET, SpanLimits.UNSET)
-        provider = TracerProvider(resource=resource(), shutdown_on_exit=False, span_limits=limits)
     names = os.environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
     for name in (n.strip() for n in names.split(",")):
         if name == "otlp":
@@ -237,7 +244,6 @@ def tracer_provider() -> TracerProvider:
             provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
         else:
             logger.warning("OTEL_TRACES_EXPORTER=%s is not known to runguard-otel", name)
-    return provider
 
 
 def load_span_exporter() -> None:

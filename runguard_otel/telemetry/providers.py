@@ -60,11 +60,16 @@ class TracerSource:
     Args:
         explicit: The provider passed to ``instrument()``.
         build: Builds our own SDK provider; called at most once, in the process that needs it.
+        connect: Has it export, from its first span on; starts threads.
     """
 
-    def __init__(self, explicit: Any | None, build: Callable[[], Any]) -> None:
+    def __init__(
+        self, explicit: Any | None, build: Callable[[], Any], connect: Callable[[Any], None]
+    ) -> None:
         self._explicit = explicit
         self._build = build
+        self._connect = connect
+        self._ready: Any | None = None
         self._own: Any | None = None
         self._lock = threading.Lock()
         self._last: tuple[Any, Tracer] | None = None
@@ -93,15 +98,23 @@ class TracerSource:
         if self._own is None and traces_wanted() and not self._off:
             with self._lock:
                 if self._own is None:
-                    self._own = self._build()
+                    own, self._ready = self._ready or self._build(), None
+                    self._connect(own)
+                    self._own = own
         return self._own
 
-    def load(self) -> None:
-        """Import what our own provider would need here; opens nothing."""
-        if self._explicit is None and traces_wanted() and not self._off:
+    def prepare(self) -> None:
+        """Do ahead of a call what its first span would wait for; nothing is exported yet.
+
+        That is imports, who exports (which OpenTelemetry finds out in a pool of threads), and a
+        regular expression that the SDK compiles with each tracer.
+        """
+        if self._explicit is None and traces_wanted() and not self._off and self._own is None:
             from runguard_otel.telemetry.export import load_span_exporter
 
             load_span_exporter()
+            self._ready = self._build()
+            self._ready.get_tracer(_NAME, version())
 
     def destination(self) -> str:
         """Where spans go, in words; empty if there are none."""
@@ -121,7 +134,7 @@ class TracerSource:
 
     def close(self, timeout: float) -> None:
         """Shut our own provider down, if there is one, within about ``timeout`` seconds."""
-        own, self._own = self._own, None
+        own, self._own, self._ready = self._own, None, None
         if own is not None:
             thread = threading.Thread(target=own.shutdown, name="runguard-shutdown", daemon=True)
             thread.start()

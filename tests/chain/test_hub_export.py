@@ -13,7 +13,7 @@ from runguard_otel.settings import Settings
 from runguard_otel.telemetry.build import Telemetry, build
 from runguard_otel.telemetry.catalogue import METRICS, prometheus_name
 from runguard_otel.telemetry.counts import Counts
-from runguard_otel.telemetry.export import tracer_provider
+from runguard_otel.telemetry.export import export_spans, tracer_provider
 from runguard_otel.telemetry.sink import Sink
 from tests.kit.process_state import nothing_opened
 from tests.kit.telemetry import Collector, everything, fetch
@@ -182,6 +182,7 @@ def test_one_odd_variable_leaves_a_provider_of_spans_and_is_named(
     monkeypatch.setenv(name, value)
     provider = tracer_provider()
     try:
+        export_spans(provider)
         with provider.get_tracer("test").start_as_current_span("one") as span:
             span.set_attribute("runguard.key", "kept")
         assert "kept" in span.to_json()  # type: ignore[attr-defined]  # an SDK span

@@ -96,18 +96,21 @@ def test_what_is_the_same_in_every_job_is_read_once() -> None:
     assert read == "[1, 1]"
 
 
-def test_the_first_span_of_a_job_imports_nothing_of_ours() -> None:
+def test_the_first_span_of_a_job_finds_all_it_needs_and_nothing_was_started_for_it() -> None:
     """On the loop of a call that would be what it waits for, at its very beginning."""
     left = run(
-        "import os, sys\n"
+        "import os, sys, threading\n"
         "os.environ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'] = 'http://127.0.0.1:9'\n"
         "import runguard_otel.preload\n"
+        "from runguard_otel.telemetry import export\n"
         "from runguard_otel.core.verdict import Outcome, Subject\n"
         "from runguard_otel.settings import Settings\n"
         "from runguard_otel.telemetry.build import build\n"
         "telemetry = build(Settings.load())\n"
         "telemetry.use_hub('/nowhere')\n"
+        "assert threading.active_count() == 1\n"
         "before = set(sys.modules)\n"
+        "export.resource = None  # the first span does not ask who exports\n"
         "telemetry.recorder.event('job_claim:acquired', Outcome.ALLOWED, Subject(job_id='AJ_1'))\n"
         "assert telemetry.tracers.own() is not None\n"
         "print(sorted(m for m in set(sys.modules) - before if m.startswith('runguard_otel')))"
