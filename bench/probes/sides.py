@@ -70,14 +70,25 @@ class Runguard(Side):
         runguard_otel.uninstrument()
 
 
-class Eventful(Runguard):
-    """The same where each turn comes with an event, which is one span."""
+class Exporting(Runguard):
+    """The same with spans: one when it begins, as the claim of a job."""
 
-    def turn(self) -> None:
+    def begin(self, hub: str = "") -> None:
+        super().begin(hub)
+        self.event()
+
+    def event(self) -> None:
         from runguard_otel.core.verdict import Outcome, Subject
 
         recorder = self._guard._services.recorder
         recorder.event("room_reconnect", Outcome.ALLOWED, Subject(room="bench"))
+
+
+class Eventful(Exporting):
+    """The same where each turn comes with an event, which is one span."""
+
+    def turn(self) -> None:
+        self.event()
 
 
 # What other people's packages are compared with, and they. Each is set up as its README says, and
@@ -217,6 +228,7 @@ class VoiceGateway(Side):
 SIDES: dict[str, type[Side]] = {
     "nothing": Side,
     "runguard": Runguard,
+    "exporting": Exporting,
     "eventful": Eventful,
     "priced": Priced,
     "spans": Spans,

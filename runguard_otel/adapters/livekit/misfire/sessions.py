@@ -184,8 +184,10 @@ class SpeechSessions:
         """
         agent_state = self.agent_state
 
-        def _update_agent_state(self: Any, state: str, **more: Any) -> Any:
-            result = original(self, state, **more)
+        def _update_agent_state(
+            self: Any, state: str, *, otel_context: Any = None, start_time: Any = None
+        ) -> Any:
+            result = original(self, state, otel_context=otel_context, start_time=start_time)
             try:
                 try:
                     speech = self._runguard_speech
