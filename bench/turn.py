@@ -19,7 +19,7 @@ from functools import partial
 from typing import TypeVar
 
 from bench.builds import Build, Probe, before, now, probe
-from bench.bytecodes import GOALS, own
+from bench.bytecodes import CEILINGS, GOALS, own
 from bench.harness import Figure, Result, at_one_speed, figure, interleaved
 
 TURNS = {"text": 60, "audio": 20}
@@ -42,6 +42,7 @@ def run(soak: bool) -> list[Result]:
             *_bytecodes(TURNS, sides),
             *(r for kind in TURNS for r in _cpu(kind, sides, rounds[kind])),
             *_frames(sides, rounds["audio"]),
+            *_tokens(sides, rounds["audio"]),
             *_bytecodes(TURNS, exporting),
             *(r for kind in TURNS for r in _cpu(kind, exporting, rounds[kind])),
             *_bytecodes(["text"], eventful),
@@ -188,3 +189,32 @@ def _frames(sides: list[_Side], rounds: int) -> Iterator[Result]:
         yield Result("second of audio: CPU added", ours.value, 0, "us", note=note)
     control = added("off again", "off")
     yield Result("second of audio: A/A control", control.value, 0, "us", note=control.text("us"))
+
+
+def _tokens(sides: list[_Side], rounds: int) -> Iterator[Result]:
+    """A token of an answer, given to a voice: ``SynthesizeStream.push_text``."""
+
+    def token(side: _Side, on: bool) -> dict[str, float]:
+        hub = side.hub if on else ""
+        found: dict[str, float] = side.session.ask("tokens", number=500, on=on, hub=hub)
+        return found
+
+    work = {}
+    for side in sides:
+        work[f"on {side.build.name}"] = partial(token, side, True)
+        work[f"off {side.build.name}"] = partial(token, side, False)
+    found = interleaved(work, rounds)
+
+    def added(build: Build) -> Figure:
+        pairs = zip(found[f"on {build.name}"], found[f"off {build.name}"], strict=True)
+        return figure([a["us"] - b["us"] for a, b in pairs])
+
+    ours = sides[0].build
+    own = {side.build.name: found[f"on {side.build.name}"][0]["own"] for side in sides}
+    host = figure([block["us"] for block in found[f"off {ours.name}"]]).value
+    note = f"{added(ours).text('us')} of CPU added to LiveKit's {host:.1f} us"
+    for side in sides[1:]:
+        old = side.build
+        note += f"; {old.name}: {own[old.name]:.0f}, {added(old).text('us')}"
+    goal = CEILINGS["token"]
+    yield Result("token to a voice: own bytecodes", own[ours.name], goal, "", note=note)

@@ -1,8 +1,8 @@
 """Turns of a real ``AgentSession``, with whatever a side puts into the process.
 
 Commands: ``block`` (CPU of some turns), ``bytecodes`` (executed ones), ``frames`` (CPU of pushed
-audio). Each says whether it is instrumented; ``hub`` is where a job's counts go. ``seen`` says what
-the side noticed of it.
+audio), ``tokens`` (of an answer, pushed to a voice). Each says whether it is instrumented; ``hub``
+is where a job's counts go. ``seen`` says what the side noticed of it.
 """
 
 from __future__ import annotations
@@ -58,6 +58,17 @@ def _spent_by(process: int) -> int:
     """Nanoseconds of CPU of all threads of a process; to ask it would be part of the answer."""
     tasks = Path(f"/proc/{process}/task").glob("*/schedstat") if process else ()
     return sum(int(task.read_text().split()[0]) for task in tasks)
+
+
+def _own(counted: Counter[str]) -> Counter[str]:
+    """What of it is the package's, without the providers that it has for tests."""
+    return Counter(
+        {
+            name: count
+            for name, count in counted.items()
+            if name.startswith("runguard_otel/") and not name.startswith(_SCRIPTED)
+        }
+    )
 
 
 class Text:
@@ -142,6 +153,7 @@ class Probe:
 
     def __init__(self, side: Side) -> None:
         self._side = side
+        self._own_of_token = 0.0
 
     async def block(
         self, kind: str, turns: int, on: bool, hub: str = "", worker: int = 0
@@ -182,13 +194,9 @@ class Probe:
             return 0.0
 
         await self._inside(kind, on, hub, work)
-        own = {
-            name: count
-            for name, count in counted.items()
-            if name.startswith("runguard_otel/") and not name.startswith(_SCRIPTED)
-        }
-        top = {k: n / turns for k, n in Counter(own).most_common(40)}
-        return {"all": counted.total() / turns, "own": sum(own.values()) / turns, "top": top}
+        own = _own(counted)
+        top = {k: n / turns for k, n in own.most_common(40)}
+        return {"all": counted.total() / turns, "own": own.total() / turns, "top": top}
 
     async def frames(self, seconds: int, on: bool, hub: str = "") -> dict[str, float]:
         """Microseconds of CPU of one second of audio pushed into an open recogniser's stream."""
@@ -211,6 +219,32 @@ class Probe:
             return spent / seconds * 1e3
 
         return {"us": await self._inside("text", on, hub, work)}
+
+    async def tokens(self, number: int, on: bool, hub: str = "") -> dict[str, float]:
+        """One token of an answer, given to a voice: own bytecodes, and microseconds of CPU."""
+        from livekit.agents import tokenize, tts
+
+        voice = tts.StreamAdapter(
+            tts=models.ScriptedTTS(), sentence_tokenizer=tokenize.basic.SentenceTokenizer()
+        )
+
+        async def work(conversation: Text | Audio) -> float:
+            stream = voice.stream()
+            stream.push_text("Well")  # whose it is is found out with the first one
+            counted: Counter[str] = Counter()
+            with Opcodes(counted):
+                for _ in range(number):
+                    stream.push_text(" well")
+            self._own_of_token = _own(counted).total() / number
+            began = time.process_time_ns()
+            for _ in range(number):
+                stream.push_text(" well")
+            spent = time.process_time_ns() - began
+            await stream.aclose()
+            return spent / number / 1e3
+
+        us = await self._inside("text", on, hub, work)
+        return {"us": us, "own": self._own_of_token}
 
     def seen(self) -> float:
         """Requests to the model in the last session with it, by the side's own account."""

@@ -20,8 +20,6 @@ pytestmark = [
     pytest.mark.skipif(agents.__version__ != newest(), reason="the ceilings are the newest's"),
 ]
 
-FRAME = "runguard_otel/adapters/livekit/usage/hooks.py"
-
 
 def measured(build: Build) -> dict[str, float]:
     with ExitStack() as stack:
@@ -40,11 +38,24 @@ def test_a_turn_is_below_the_ceiling_and_says_the_same_again() -> None:
 
 def test_a_layer_more_around_the_frame_path_is_above_it(tmp_path: Path) -> None:
     """The mutant: ``push_frame`` in the usual shape again, as it was."""
-    package = tmp_path / "runguard_otel"
-    shutil.copytree(ROOT / "runguard_otel", package, ignore=shutil.ignore_patterns("__pycache__"))
-    rows = tmp_path / FRAME
-    text = rows.read_text(encoding="utf-8")
+    rows, text = copied(tmp_path, "runguard_otel/adapters/livekit/usage/hooks.py")
     flat = text[text.index("        hooks.flat(") : text.rindex("    ]")]
     usual = '        hooks.after(stream, "push_frame", streams.heard, why="As it was."),\n'
     rows.write_text(text.replace(flat, usual), encoding="utf-8")
     assert measured(Build("mutant", tmp_path))["audio"] > CEILINGS["audio"]
+
+
+def test_a_session_looked_for_with_each_token_is_above_it(tmp_path: Path) -> None:
+    """The mutant: whose words they are is asked again and again, as it was."""
+    hook, text = copied(tmp_path, "runguard_otel/adapters/livekit/misfire/sessions.py")
+    known = "stream.__dict__.get(_SAYS)"
+    assert known in text
+    hook.write_text(text.replace(known, "None"), encoding="utf-8")
+    assert measured(Build("mutant", tmp_path))["token"] > CEILINGS["token"]
+
+
+def copied(folder: Path, file: str) -> tuple[Path, str]:
+    """The package in ``folder``, and one file of it with its text."""
+    package = folder / "runguard_otel"
+    shutil.copytree(ROOT / "runguard_otel", package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder / file, (folder / file).read_text(encoding="utf-8")

@@ -69,7 +69,7 @@ def boom(*_: Any, **__: Any) -> Any:
     ("owner", "name", "where"),
     [
         (MisfireGuard, "on_final", "AudioRecognition._on_stt_event"),
-        (EchoMemory, "push", "SynthesizeStream.push_text"),
+        (EchoMemory, "feed", "SynthesizeStream.push_text"),
         (EchoMemory, "started", "AgentSession._update_agent_state"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import ref
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,48 @@ def test_a_paused_speech_is_still_known_when_it_goes_on() -> None:
     memory.stopped(1)
     memory.started(3)
     assert memory.is_echo(HEARD, 60)
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("say"), st.sampled_from([SENTENCE, " and then ", "another word of it"])),
+    st.tuples(st.just("ask"), st.sampled_from([HEARD, "then another word", "who is there"])),
+    st.tuples(st.sampled_from(["start", "stop", "next"]), st.just("")),
+)
+
+
+@given(st.lists(st.tuples(STEPS, st.floats(0, 8)), max_size=30))
+def test_what_is_fed_is_what_is_pushed(steps: list[tuple[tuple[str, str], float]]) -> None:
+    """Fails if the words of an answer are found too late, or in another order than they came."""
+    pushed, fed = EchoMemory(max_words=40), EchoMemory(max_words=40)
+    now, source, says = 0.0, 0, fed.feed(0)
+    for (step, words), later in steps:
+        now += later
+        if step == "say":
+            pushed.push(words, source)
+            says(words)
+        elif step == "ask":
+            assert fed.is_echo(words, now) == pushed.is_echo(words, now)
+        elif step == "next":
+            source += 1
+            says = fed.feed(source)
+        else:
+            for memory in (pushed, fed):
+                (memory.started if step == "start" else memory.stopped)(now)
+
+
+def test_a_voice_that_is_gone_leaves_its_words_and_nothing_else() -> None:
+    class Voice:
+        pass
+
+    memory = EchoMemory()
+    for _ in range(100):
+        voice = Voice()
+        memory.feed(ref(voice))(SENTENCE)
+        del voice
+    memory.started(0)
+    assert memory.is_echo(HEARD, 1)
+    assert memory.characters > 0
+    assert memory._feeds == []
 
 
 def test_pieces_of_words_are_put_together() -> None:

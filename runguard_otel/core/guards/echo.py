@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final
+from weakref import ref
 
 from runguard_otel.core.similarity import WordIndex, tokens, words
 
@@ -54,6 +55,7 @@ class EchoMemory:
         self.seconds = seconds
         self._max_characters = max_words * _CHARACTERS_PER_WORD
         self._texts: OrderedDict[Hashable, _Text] = OrderedDict()
+        self._feeds: list[tuple[Hashable, list[str]]] = []
         self._characters = 0
         self.speaking = False
         self._periods: deque[list[float]] = deque(maxlen=MAX_PERIODS)
@@ -63,7 +65,22 @@ class EchoMemory:
     @property
     def characters(self) -> int:
         """How much is remembered right now, in characters."""
+        self._take()
         return self._characters
+
+    def feed(self, source: Hashable) -> Callable[[str], object]:
+        """A function that takes what :meth:`push` takes, for a source of many pieces.
+
+        It is called with each token of an answer, so it notes them; whoever asks finds them here.
+
+        Args:
+            source: As of :meth:`push`; a weak reference is let go when what it refers to is gone.
+        """
+        self._take()
+        hash(source)  # a weak reference keeps it; without, nobody could ask for it later
+        pieces: list[str] = []
+        self._feeds.append((source, pieces))
+        return pieces.append
 
     def push(self, piece: str, source: Hashable) -> None:
         """The agent is going to say ``piece``.
@@ -90,6 +107,7 @@ class EchoMemory:
         Ignored when the text is part of one that waits or is spoken: adapters hand on, sentence by
         sentence, what they were given.
         """
+        self._take()
         stripped = sentence.strip()
         waiting = (text for text in self._texts.values() if text.expires is None)
         if not any(stripped in text.joined() for text in waiting):
@@ -103,6 +121,7 @@ class EchoMemory:
             source: Whose text it is.
             now: Monotonic seconds.
         """
+        self._take()
         stripped = sentence.strip()
         if any(stripped in text.joined() for text in self._texts.values()):
             return
@@ -115,6 +134,8 @@ class EchoMemory:
 
     def started(self, now: float) -> None:
         """The agent begins, or goes on, to speak."""
+        if self._feeds:
+            self._take()
         if self.speaking:
             return
         self.speaking = True
@@ -129,6 +150,8 @@ class EchoMemory:
 
     def stopped(self, now: float) -> None:
         """The agent fell silent: it finished, was interrupted or was paused."""
+        if self._feeds:
+            self._take()
         if not self.speaking:
             return
         self.speaking = self._fresh = False
@@ -163,6 +186,8 @@ class EchoMemory:
             clear: Whether it was recognised with confidence. If it is not known when the voice
                 began, such words are an echo only while the agent speaks.
         """
+        if self._feeds:
+            self._take()
         if not self._texts:
             return False
         if span is not None:
@@ -179,6 +204,22 @@ class EchoMemory:
             said = " ".join(text.joined() for text in self._texts.values())
             self._index = WordIndex(tokens(said))
         return self._index.containment(found, at_least=MIN_SHARE) >= MIN_SHARE
+
+    def _take(self) -> None:
+        """Remember what was fed."""
+        over = False
+        for source, pieces in self._feeds:
+            if pieces:
+                self.push("".join(pieces), source)
+                pieces.clear()
+            elif isinstance(source, ref) and source() is None:
+                over = True
+        if over:
+            self._feeds = [
+                (s, pieces)
+                for s, pieces in self._feeds
+                if not isinstance(s, ref) or s() is not None
+            ]
 
     def _spoke(self, since: float, until: float, before: float, after: float) -> bool:
         """Whether it did when a voice began, give or take; not only when that was over."""

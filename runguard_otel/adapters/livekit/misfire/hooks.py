@@ -94,7 +94,7 @@ def batch_rows(hooks: Hooks, batch: BatchResults) -> list[Patch]:
 def voice_rows(hooks: Hooks, sessions: SpeechSessions) -> list[Patch]:
     """What the agent says, where every synthesiser gets it."""
     return [
-        hooks.before(
+        hooks.written(
             "livekit.agents.tts:SynthesizeStream",
             "push_text",
             sessions.agent_says,

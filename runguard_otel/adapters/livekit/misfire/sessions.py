@@ -33,6 +33,9 @@ NewState = Callable[[Any, Services, Clock, VADThresholds, ConfidenceScales], Spe
 SPEECH: Final = "_runguard_speech"
 """Set on a session: its :class:`SpeechState`."""
 
+_SAYS: Final = "_runguard_says"
+"""Set on a stream of a voice: whose hook this is (its ``live``), and what takes a token."""
+
 _starting: ContextVar[weakref.ref[Any] | None] = ContextVar("runguard_session", default=None)
 
 
@@ -205,11 +208,34 @@ class SpeechSessions:
 
         return _update_agent_state
 
-    def agent_says(self, stream: Any, token: str, *_: Any, **__: Any) -> None:
-        """``SynthesizeStream.push_text``."""
-        state = self.current() if token else None
-        if state is not None:
-            state.echo.push(token, weakref.ref(stream))
+    def agent_says(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
+        """``SynthesizeStream.push_text`` written out: it runs with each token of an answer.
+
+        Whose words they are is found out with the first one that can be told.
+        """
+
+        def push_text(stream: Any, token: str, *args: Any, **kwargs: Any) -> Any:
+            if live and token:
+                try:
+                    # Not as an attribute: who wraps a stream may answer with that of the inner one.
+                    says = stream.__dict__.get(_SAYS)
+                    if says is None or says[0] is not live:
+                        says = whose(stream)
+                    if says is not None:
+                        says[1](token)
+                except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
+                    failed("SynthesizeStream.push_text")
+            return original(stream, token, *args, **kwargs)
+
+        def whose(stream: Any) -> tuple[list[bool], Callable[[str], object]] | None:
+            state = self.current()
+            if state is None:
+                return None
+            found = live, state.echo.feed(weakref.ref(stream))
+            vars(stream)[_SAYS] = found
+            return found
+
+        return push_text
 
     def agent_says_whole(self, stream: Any, *_: Any, input_text: str = "", **__: Any) -> None:
         """``ChunkedStream.__init__``."""
