@@ -168,6 +168,6 @@ class OverrunGuard:
             _unasked.reset(token)
 
     def _genuine(self, session: Any) -> None:
-        watch = vars(session).get(_WATCH) or self.current()
+        watch = getattr(session, "__dict__", {}).get(_WATCH) or self.current()
         if watch is not None:
             watch.active()
