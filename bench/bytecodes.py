@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from bench.builds import Probe, now, probe
 
 GOALS = {"text": 1_000, "audio": 3_500}
-CEILINGS = {"text": 1_000, "audio": 3_500, "token": 50}
+CEILINGS = {"text": 1_000, "audio": 3_600, "token": 50}
 """What CI holds: a little above what was measured when it was last lowered. On CPython 3.11: other
 versions have other bytecodes, and are printed only."""
 PYTHON = (3, 11)
