@@ -51,7 +51,6 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
 
 METERS: Final = tuple(meter for meters in GROUPS.values() for meter in meters)
 _GROUP: Final = {meter: group for group, meters in GROUPS.items() for meter in meters}
-_TOKENS: Final = frozenset(GROUPS["token"])
 EACH_TOKEN: Final = dict.fromkeys(GROUPS["token"], 1)
 """In the place of rates in :func:`femtos`, it counts the tokens of a use without a price."""
 _UNIT: Final = {
