@@ -192,6 +192,33 @@ async def test_a_session_that_never_closes() -> None:
         closing.cancel()
 
 
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ENFORCE])
+async def test_a_session_that_hangs_when_its_job_is_asked_to_end_a_second_later(mode: Mode) -> None:
+    """One hang: fails if the job is said to have hung once more, or not to have hung at all."""
+    async with on_the_line(mode) as (stage, _):
+        c = Call(agent=Stays(instructions="Be brief."))
+        await c.start()
+        closing = asyncio.create_task(c.session.aclose())
+        await settle()
+        if closing.done():
+            pytest.skip("1.0 closes without waiting for on_exit")
+        stage.wait(1)
+        watch = stage.guard.current()
+        assert watch is not None
+        watch.ending("asked")
+        await asyncio.to_thread(stage.wait, 29)
+        assert stage.tripped == [HUNG]
+        assert stage.services.ends == {"AJ_1": "hung"}
+        assert stage.lifecycle.outcomes == (["hung"] if mode is Mode.ENFORCE else [])
+        await asyncio.to_thread(stage.wait, 31)
+        assert stage.tripped == [HUNG]
+        assert stage.recorder.open_guards["session_overrun"] == 1
+        closing.cancel()
+        await settle()
+        watch.over()
+        assert stage.recorder.open_guards["session_overrun"] == 0
+
+
 async def test_a_session_older_than_it_may_get() -> None:
     async with on_the_line(Mode.ENFORCE, session_overrun_session_seconds=900) as (stage, _):
         async with call() as c:

@@ -20,7 +20,7 @@ from runguard_otel.core.guards.overrun import (
     JobPolicy,
     Limits,
 )
-from runguard_otel.core.verdict import Mode, Subject, Trip
+from runguard_otel.core.verdict import Evidence, Mode, Subject, Trip
 
 pytestmark = pytest.mark.unit
 
@@ -359,6 +359,59 @@ def test_a_session_that_closes_with_its_job_hangs_once(job: Job, cause: str, lat
     job.policy.session_closed(SESSION)
     job.policy.job_ended()
     assert job.policy.open == {}
+
+
+@pytest.mark.parametrize("later", [0.01, 1, 20, 29.99])
+@pytest.mark.parametrize("cause", ["asked", "room_gone"])
+def test_a_session_that_closed_first_hangs_once_with_its_job(
+    job: Job, cause: str, later: float
+) -> None:
+    """It is due first and says so; it lasts until the job is over, and not until it has closed."""
+    job.policy.callers(ROOM, 1)
+    for session in (SESSION, SECOND):
+        job.policy.session_started(session)
+        job.policy.session_closing(session)
+    job.wait(later)
+    if cause == "asked":
+        job.policy.ending(cause)
+    else:
+        job.policy.left(ROOM)
+    job.wait(600)
+    assert job.trips == [(CLOSE_HUNG, 30)]
+    assert job.said[0].evidence[0] == Evidence(CLOSE_HUNG, 30, "session_closing")
+    assert job.policy.to_end
+    for session in (SESSION, SECOND):
+        job.policy.session_closed(session)
+    assert job.policy.open == {CLOSE_HUNG: 1}
+    job.policy.job_ended()
+    assert job.policy.open == {}
+
+
+def test_a_job_has_its_own_time_when_its_session_closed_in_time(job: Job) -> None:
+    """Fails if the end of a job is timed from the beginning of its session's."""
+    job.policy.callers(ROOM, 1)
+    job.policy.session_started(SESSION)
+    job.policy.session_closing(SESSION)
+    job.wait(25)
+    job.policy.ending("asked")
+    job.wait(1)
+    job.policy.session_closed(SESSION)
+    job.wait(600)
+    assert job.trips == [(CLOSE_HUNG, 55)]
+    assert job.said[0].evidence[0].detail == "asked"
+
+
+def test_a_job_that_is_asked_to_end_after_its_session_hung_may_hang_too(job: Job) -> None:
+    """What was said is said; that the job, too, does not end is news, and its outcome."""
+    job.policy.callers(ROOM, 1)
+    job.policy.session_started(SESSION)
+    job.policy.session_closing(SESSION)
+    job.wait(30)
+    assert not job.policy.to_end
+    job.policy.ending("asked")
+    job.wait(600)
+    assert job.trips == [(CLOSE_HUNG, 30), (CLOSE_HUNG, 60)]
+    assert job.policy.open == {CLOSE_HUNG: 2}
 
 
 def test_a_script_in_its_next_room_still_waits_for_the_session_of_the_last() -> None:

@@ -217,6 +217,11 @@ class JobPolicy:
         return self._alone.since is not None
 
     @property
+    def to_end(self) -> bool:
+        """The job was asked to end, or its room is gone."""
+        return self._ending.since is not None
+
+    @property
     def due(self) -> float:
         """When :meth:`check` has to be called next if nothing happens before (monotonic).
 
@@ -253,8 +258,13 @@ class JobPolicy:
                 continue
             if signature == SILENT_CALLER and not self._still_silent(one.since, now):
                 continue
-            one.trip()
-            found.append(self._trip(signature, one, now))
+            # A job that is to end hangs once: what closes in it is part of its end, whichever
+            # began first, and lasts no longer.
+            lasting = self._ending if signature == CLOSE_HUNG and self.to_end else one
+            one.due = math.inf
+            if not lasting.tripped:
+                lasting.trip()
+                found.append(self._trip(signature, one, now))
         return found
 
     # -- inside ---------------------------------------------------------------------------------
@@ -280,15 +290,8 @@ class JobPolicy:
             (CLOSE_HUNG, self._ending),
         ]
         for session in self._sessions.values():
-            found.append((DURATION, session.age))
-            if not self._ends_with_job(session):
-                found.append((CLOSE_HUNG, session.closing))
+            found += ((DURATION, session.age), (CLOSE_HUNG, session.closing))
         return found
-
-    def _ends_with_job(self, session: _Session) -> bool:
-        """Whether it began to close because the job ends: then that end is what has hung, once."""
-        ending, closing = self._ending.since, session.closing.since
-        return ending is not None and closing is not None and ending <= closing
 
     def _measure(self, idle: float) -> None:
         for session in self._sessions.values():
@@ -304,7 +307,7 @@ class JobPolicy:
     def _settle(self) -> None:
         """Begin and end the states that follow from what is known."""
         limits, callers = self._limits, sum(self._rooms.values())
-        over = self._ending.since is not None
+        over = self.to_end
         if not self._rooms or callers or over:
             self._alone.end()
         elif self._met:

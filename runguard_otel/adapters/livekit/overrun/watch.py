@@ -232,7 +232,7 @@ class JobWatch:
         with shield(self._recorder, WHERE):
             if trip.signature == AGENT_ALONE:
                 self.services.ends[self.job_id] = "alone"
-            elif trip.signature == CLOSE_HUNG and trip.evidence[0].detail != "session_closing":
+            elif trip.signature == CLOSE_HUNG and self.policy.to_end:
                 self.services.ends[self.job_id] = "hung"
             outcome = Outcome.of(Verdict.REFUSE, trip.mode)
             self._recorder.event(trip.signature, outcome, trip.subject)
