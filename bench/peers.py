@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench.builds import ROOT, Build, Probe, probe
 from bench.harness import Figure, Result, at_one_speed, figure, interleaved
-from bench.probes.sides import WARM_UP
+from bench.probes.sides import SETTLE, WARM_UP
 from bench.turn import TURNS
 from tools.matrix_environments import prepared
 
@@ -60,22 +60,24 @@ class Contestant:
 
     def bytecodes(self, kind: str, on: bool) -> dict[str, float]:
         """Those of a turn, whoever executes them."""
-        return {"all": self._ask("bytecodes", kind, TRACED, on)["all"]}
+        return {"all": self._ask("bytecodes", kind, TRACED, on, WARM_UP + TRACED)["all"]}
 
     def cpu(self, kind: str, on: bool) -> dict[str, float]:
         """Milliseconds of a turn, a worker's included."""
-        found = self._ask(
-            "block", kind, TURNS[kind], on, worker=self.worker.pid if self.worker else 0
-        )
+        turns = TURNS[kind]
+        pid = self.worker.pid if self.worker else 0
+        found = self._ask("block", kind, turns, on, SETTLE + WARM_UP + turns, worker=pid)
         return {**found, "ms": found["ms"] + found["worker"]}
 
-    def _ask(self, what: str, kind: str, turns: int, on: bool, **more: int) -> dict[str, float]:
+    def _ask(
+        self, what: str, kind: str, turns: int, on: bool, requests: int, **more: int
+    ) -> dict[str, float]:
         hub = self.worker.ask("address") if self.worker and on else ""
         found: dict[str, float] = self.session.ask(
             what, kind=kind, turns=turns, on=on, hub=hub, **more
         )
         if on and self.name != CONTROL:
-            must_have_seen(self.name, self.session.ask("seen"), WARM_UP + turns)
+            must_have_seen(self.name, self.session.ask("seen"), requests)
         return found
 
 

@@ -10,10 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
-__all__ = ["SIDES", "WARM_UP", "Side"]
+__all__ = ["SETTLE", "SIDES", "WARM_UP", "Side"]
 
 WARM_UP = 3
 """Turns ahead of those that are measured: whatever is made once per session is not a turn's."""
+SETTLE = 60
+"""Turns of a session ahead of the one whose CPU is measured."""
 
 
 class Side:
@@ -38,7 +40,7 @@ class Side:
         """When it is over."""
 
     def seen(self) -> float:
-        """Requests to the language model in the last session, by this side's own account."""
+        """Requests to the language model since it began, by its own account, once it is over."""
         return 0
 
 
@@ -175,12 +177,15 @@ class Spans(Side):
 class FloeGuard(Side):
     """floe-guard: a budget that is never reached, in memory."""
 
-    def attach(self, session: Any, agent: Any) -> None:
+    def begin(self, hub: str = "") -> None:
         from floe_guard import BudgetGuard, ManualPrice
-        from floe_guard.integrations.livekit import LiveKitBudgetGuard
 
         price = {"scripted-llm": ManualPrice(0.0, 1 / WORDS)}
         self._guard = BudgetGuard(limit_usd=1e6, price_overrides=price)
+
+    def attach(self, session: Any, agent: Any) -> None:
+        from floe_guard.integrations.livekit import LiveKitBudgetGuard
+
         LiveKitBudgetGuard(self._guard, model="scripted-llm").attach(session, agent)
 
     def seen(self) -> float:
@@ -190,17 +195,22 @@ class FloeGuard(Side):
 class LiveKitEvals(Side):
     """livekit-evals, without recordings, which are made by a server; nothing is sent at the end."""
 
+    def begin(self, hub: str = "") -> None:
+        self._handlers: list[Any] = []
+
     async def started(self, session: Any) -> None:
         from livekit import rtc
         from livekit_evals import create_webhook_handler
 
-        self._handler = create_webhook_handler(
+        handler = create_webhook_handler(
             room=rtc.Room(), is_deployed_on_lk_cloud=False, disable_recording=True
         )
-        await self._handler.attach_to_session(session)
+        self._handlers.append(handler)
+        await handler.attach_to_session(session)
 
     def seen(self) -> float:
-        return float(self._handler.usage_metrics["llm_output_tokens"] / WORDS)
+        tokens = sum(handler.usage_metrics["llm_output_tokens"] for handler in self._handlers)
+        return float(tokens / WORDS)
 
 
 class VoiceGateway(Side):
@@ -209,14 +219,18 @@ class VoiceGateway(Side):
     def __init__(self) -> None:
         self._rows = self._before = 0
 
+    def begin(self, hub: str = "") -> None:
+        self._sessions: list[Any] = []
+
     def attach(self, session: Any, agent: Any) -> None:
         import voicegateway
 
         voicegateway.attach(session)
-        self._session = session
+        self._sessions.append(session)
 
     async def end(self) -> None:
-        await self._session._vg_close_task
+        for session in self._sessions:
+            await session._vg_close_task
         with closing(sqlite3.connect(os.environ["VOICEGW_DB_PATH"])) as database:
             rows = database.execute("SELECT count(*) FROM requests WHERE modality = 'llm'")
             self._before, self._rows = self._rows, rows.fetchone()[0]
