@@ -48,7 +48,7 @@ def test_a_layer_more_around_the_frame_path_is_above_it(tmp_path: Path) -> None:
 def test_a_session_looked_for_with_each_token_is_above_it(tmp_path: Path) -> None:
     """The mutant: whose words they are is asked again and again, as it was."""
     hook, text = copied(tmp_path, "runguard_otel/adapters/livekit/misfire/sessions.py")
-    known = "stream.__dict__.get(_SAYS)"
+    known = "read(stream, _SAYS)"
     assert known in text
     hook.write_text(text.replace(known, "None"), encoding="utf-8")
     assert measured(Build("mutant", tmp_path))["token"] > CEILINGS["token"]

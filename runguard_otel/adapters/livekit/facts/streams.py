@@ -110,10 +110,10 @@ def replace_attempts(stream: Any, attempt: Callable[..., Any]) -> Callable[..., 
         What it was, to be called with the stream first: that of its class, for a stream that holds
         itself would wait for the garbage collector, and all of its request with it.
     """
-    before = stream.__dict__.get("_run")
+    before, kind = stream._run, type(stream)
     stream._run = attempt
-    if before is None:
-        return type(stream)._run  # type: ignore[no-any-return]
+    if getattr(before, "__func__", before) is kind._run:
+        return kind._run  # type: ignore[no-any-return]
     return lambda _, *args, **kwargs: before(*args, **kwargs)  # somebody else's
 
 

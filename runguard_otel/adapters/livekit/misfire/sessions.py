@@ -22,6 +22,7 @@ from runguard_otel.adapters.livekit.misfire.hearing import HEARING, Hearing
 from runguard_otel.adapters.livekit.misfire.session import SpeechState
 from runguard_otel.adapters.livekit.misfire.thresholds import VADThresholds
 from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.notes import note, read
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.guards.confidence import ConfidenceScales
 from runguard_otel.core.verdict import Clock
@@ -79,7 +80,7 @@ class SpeechSessions:
             )
             with self._lock:
                 state = self._states.setdefault(session, state)
-            vars(session)[SPEECH] = state
+            note(session, SPEECH, state)
         return state
 
     def seen(self, session: Any) -> SpeechState | None:
@@ -99,7 +100,8 @@ class SpeechSessions:
         except AttributeError:
             pass  # its first event
         state = self.of(session_of(listener_of(recognition)))
-        found = vars(recognition)[HEARING] = Hearing(recognition, state)
+        found = Hearing(recognition, state)
+        note(recognition, HEARING, found)
         if found.realtime:
             self.meets_realtime()
         return found
@@ -217,8 +219,10 @@ class SpeechSessions:
         def push_text(stream: Any, token: str, *args: Any, **kwargs: Any) -> Any:
             if live and token:
                 try:
-                    # Not as an attribute: who wraps a stream may answer with that of the inner one.
-                    says = stream.__dict__.get(_SAYS)
+                    try:
+                        says = read(stream, _SAYS)
+                    except AttributeError:
+                        says = None
                     if says is None or says[0] is not live:
                         says = whose(stream)
                     if says is not None:
@@ -232,7 +236,7 @@ class SpeechSessions:
             if state is None:
                 return None
             found = live, state.echo.feed(weakref.ref(stream))
-            vars(stream)[_SAYS] = found
+            note(stream, _SAYS, found)
             return found
 
         return push_text

@@ -12,6 +12,7 @@ from runguard_otel.adapters.livekit.facts import job as host
 from runguard_otel.adapters.livekit.facts.room import callers, left_unwillingly
 from runguard_otel.adapters.livekit.overrun.watch import JobWatch, Watchdog
 from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.notes import forget, note, noted
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.keyed import BoundedMap
 from runguard_otel.core.verdict import Clock, Subject
@@ -122,12 +123,12 @@ class OverrunGuard:
         """``AgentSession.start`` has returned."""
         watch = self.current()
         if watch is not None:
-            vars(session)[_WATCH] = watch
+            note(session, _WATCH, watch)
             watch.session_started(session)
 
     async def closing(self, wrapped: Any, session: Any, args: Any, kwargs: Any) -> Any:
         """``AgentSession._aclose_impl``, where all ends of a session meet."""
-        watch: JobWatch | None = vars(session).get(_WATCH)
+        watch: JobWatch | None = noted(session, _WATCH)
         if watch is not None:
             with shield(self._services.recorder, "AgentSession.aclose"):
                 watch.tell(lambda policy: policy.session_closing(id(session)))
@@ -136,7 +137,7 @@ class OverrunGuard:
         finally:
             if watch is not None:
                 with shield(self._services.recorder, "AgentSession.aclose"):
-                    vars(session).pop(_WATCH, None)
+                    forget(session, _WATCH)
                     watch.session_closed(session)
 
     def asking(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
@@ -148,7 +149,10 @@ class OverrunGuard:
         def asked(session: Any, *args: Any, **kwargs: Any) -> Any:
             if live:
                 try:
-                    watch = session.__dict__.get(_WATCH)
+                    try:
+                        watch = session._runguard_watch
+                    except AttributeError:
+                        watch = None
                     if watch is not None and not _unasked.get():
                         watch.active()
                 except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
@@ -168,6 +172,6 @@ class OverrunGuard:
             _unasked.reset(token)
 
     def _genuine(self, session: Any) -> None:
-        watch = getattr(session, "__dict__", {}).get(_WATCH) or self.current()
+        watch = noted(session, _WATCH) or self.current()
         if watch is not None:
             watch.active()

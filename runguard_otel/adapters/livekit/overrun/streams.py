@@ -26,6 +26,7 @@ from runguard_otel.adapters.livekit.open_periods import OpenPeriods
 from runguard_otel.adapters.livekit.overrun.guard import OverrunGuard
 from runguard_otel.adapters.livekit.overrun.watch import GUARD, JobWatch
 from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.notes import note, noted
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.guards.recogniser import STT_RECONNECT, StreamPolicy
 from runguard_otel.core.ports import AttributeValue
@@ -77,7 +78,7 @@ class StreamWatch:
             return
         policy = self._services.policies.stream(self._guard.watchdog.clock)
         entry = _Entry(stream, watch, policy, in_session())
-        vars(stream)[_ENTRY] = entry
+        note(stream, _ENTRY, entry)
         watch.streams.add(stream)
         watch.tell(lambda policy: policy.stream_opened(id(stream)))
         on_attempt(stream, lambda: self._attempt(entry))
@@ -85,7 +86,7 @@ class StreamWatch:
 
     async def run(self, wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
         """``RecognizeStream._main_task``: ends with our error where we ended it."""
-        entry: _Entry | None = stream.__dict__.get(_ENTRY)
+        entry: _Entry | None = noted(stream, _ENTRY)
         token = _running.set(entry)
         try:
             return await wrapped(*args, **kwargs)
@@ -125,7 +126,7 @@ class StreamWatch:
         return __anext__
 
     def _heard(self, stream: Any, event: Any) -> None:
-        entry: _Entry | None = stream.__dict__.get(_ENTRY)
+        entry: _Entry | None = noted(stream, _ENTRY)
         if entry is None or not final_words(event):
             return
         entry.policy.genuine()

@@ -26,6 +26,7 @@ from runguard_otel.adapters.livekit.facts.job import in_activity
 from runguard_otel.adapters.livekit.facts.models import measured_by_adapter, names_in
 from runguard_otel.adapters.livekit.usage.metrics import Amounts, amounts_of, usage_of
 from runguard_otel.adapters.livekit.usage.unreported import measured_inside
+from runguard_otel.adapters.notes import note
 from runguard_otel.core.ports import Usage, UsagePort, Use
 
 __all__ = ["Requests"]
@@ -80,9 +81,13 @@ class Requests:
                 try:
                     if measured_inside() or id(ev) in recent:
                         return result
-                    models = activity.__dict__.get(_MODELS)
+                    try:
+                        models = activity._runguard_models
+                    except AttributeError:
+                        models = None
                     if models is None or models.port is not port:
-                        models = activity.__dict__[_MODELS] = _Models(port)
+                        models = _Models(port)
+                        note(activity, _MODELS, models)
                     names = names_in(ev)
                     known = models.get((ev.type, names)) if names else None
                     if known is None:

@@ -16,6 +16,7 @@ from runguard_otel.adapters.hooks import Failed, Hook
 from runguard_otel.adapters.livekit.facts.models import billed_as, is_stt_adapter, model_names
 from runguard_otel.adapters.livekit.facts.streams import pushed_rate, stt_of, when_stream_ends
 from runguard_otel.adapters.livekit.services import Services
+from runguard_otel.adapters.notes import forget, note, noted, read
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Count, Recorder
 
@@ -57,7 +58,7 @@ class Streams:
 
     def opened(self, stream: Any, *_: Any, **__: Any) -> None:
         """``RecognizeStream.__init__``: it exists, its plugin's own attributes do not yet."""
-        vars(stream)[HEARD] = _forget  # looked at; an adapter's stays like this
+        note(stream, HEARD, _forget)  # looked at; an adapter's stays like this
         model = stt_of(stream)
         if is_stt_adapter(model):
             return
@@ -67,7 +68,7 @@ class Streams:
         entry = _Stream(stream, id(stream), provider, name, count, later)
         when_stream_ends(stream, lambda _: self._closed(entry))
         entry.later(REPORT_SECONDS, self._due, entry)  # first: without it, notes would pile up
-        vars(stream)[HEARD] = entry.samples.append
+        note(stream, HEARD, entry.samples.append)
         self._open.add(entry)
         self._recorder.add("runguard.stt.streams", 1, provider=entry.provider, model=entry.model)
         if self._usage is not None:
@@ -75,9 +76,9 @@ class Streams:
 
     def heard(self, stream: Any, _: Any, frame: Any, *__: Any, **___: Any) -> None:
         """``RecognizeStream.push_frame``, where it takes more than a frame, or was open before."""
-        if HEARD not in vars(stream):
+        if noted(stream, HEARD) is None:
             self.opened(stream)
-        vars(stream)[HEARD](frame.samples_per_channel)
+        read(stream, HEARD)(frame.samples_per_channel)
 
     def pushing(self, original: Hook, live: list[bool], failed: Failed) -> Hook:
         """``RecognizeStream.push_frame(frame)`` written out: :meth:`heard` without a call more.
@@ -113,7 +114,7 @@ class Streams:
         """Leave the streams alone that are open. Whoever instruments them next meets them anew."""
         self.settle()
         for entry in list(self._open):
-            vars(entry.stream).pop(HEARD, None)
+            forget(entry.stream, HEARD)
         self._open.clear()
 
     def _due(self, entry: _Stream) -> None:

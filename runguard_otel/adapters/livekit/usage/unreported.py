@@ -24,6 +24,7 @@ from runguard_otel.adapters.livekit.facts.streams import (
     unmeasured_characters,
     was_refused,
 )
+from runguard_otel.adapters.notes import note, read
 from runguard_otel.adapters.safety import shield
 from runguard_otel.core.ports import Recorder, Usage, UsagePort
 
@@ -110,10 +111,12 @@ class Unreported:
                 try:
                     made_by = _made_by.get(type(stream)) or _who_makes(stream)
                     if made_by == "model":
-                        entry = stream.__dict__[_ENTRY] = _Request()
+                        entry = _Request()
+                        note(stream, _ENTRY, entry)
                         entry.run, entry.of = replace_attempts(stream, entry.attempt), ref(stream)
                     elif made_by == "another":
-                        entry = stream.__dict__[_ENTRY] = _Request()
+                        entry = _Request()
+                        note(stream, _ENTRY, entry)
                         entry.inside = True
                 except Exception:  # noqa: BLE001 - the contract that hooks.written leaves to it
                     failed(original.__qualname__)  # of a model's stream, or one of a voice's
@@ -128,7 +131,10 @@ class Unreported:
         cut_later = self._component == "tts"  # an answer may be, after it was measured
 
         async def _metrics_monitor_task(stream: Any, *args: Any, **kwargs: Any) -> Any:
-            entry: _Request | None = stream.__dict__.get(_ENTRY) if live else None
+            try:
+                entry: _Request | None = read(stream, _ENTRY) if live else None
+            except AttributeError:
+                entry = None
             _measured.set(entry)  # until its task ends, which is now or right after
             try:
                 return await original(stream, *args, **kwargs)
