@@ -2,9 +2,10 @@
 
 They are of the versions in ``requirements/peers``, in an environment of their own, each set up as
 its README says and each in a process of its own, where turns with it and turns without it
-alternate. Their accounts are read afterwards: a package that missed a turn did not do its work, and
-nothing is compared with it. None reaches a network: where a service is asked for, it is a port on
-loopback that nobody listens to.
+alternate; CPU is that of several such processes, one after the other, see ``bench.turn``. Their
+accounts are read afterwards: a package that missed a turn did not do its work, and nothing is
+compared with it. None reaches a network: where a service is asked for, it is a port on loopback
+that nobody listens to.
 
 What is counted favours the others. Bytecodes are those of the event loop's thread, so what a
 thread of theirs executes (SQLite, exports) is in the CPU only; nothing is sent at the end of a
@@ -17,10 +18,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from bench.builds import ROOT, Build, Probe, probe
 from bench.harness import Figure, Result, at_one_speed, figure, interleaved
@@ -36,6 +38,9 @@ OURS = ("runguard, script", "runguard, job")
 PACKAGES = ("floe-guard", "livekit-evals", "voicegateway")
 TRACED = 5
 """Turns whose bytecodes are counted at a time."""
+ROUNDS = 4
+"""Of each process."""
+PROCESSES = 7
 ROUNDS_OF_BYTECODES = 3
 """They are all but the same each time; how frames of audio fall together is not."""
 
@@ -97,29 +102,40 @@ def must_have_seen(name: str, seen: float, turns: int) -> None:
 
 
 def run(soak: bool) -> list[Result]:
-    return compare(rounds=60 if soak else 30)
+    return compare(processes=2 * PROCESSES if soak else PROCESSES)
 
 
-def compare(rounds: int) -> list[Result]:
-    """Every row; ``rounds`` is how often CPU is measured."""
+def compare(processes: int) -> list[Result]:
+    """Every row; ``processes`` is how many of each are measured."""
+    results: list[Result] = []
+    for kind in TURNS:
+        with _contestants() as contestants:
+            blocks = _blocks(contestants, kind, Contestant.bytecodes, ROUNDS_OF_BYTECODES)
+        counted = {name: figure(samples) for name, samples in _added(blocks, "all").items()}
+        results += rows(f"{kind} turn: bytecodes added", "", counted)
+    for kind in TURNS:
+        medians: dict[str, list[float]] = {}
+        for seed in range(processes):
+            with _contestants() as contestants:
+                for contestant in contestants:
+                    contestant.cpu(kind, True)  # what is made once is not a turn's
+                blocks = at_one_speed(_blocks(contestants, kind, Contestant.cpu, ROUNDS, seed))
+            for name, samples in _added(blocks, "ms").items():
+                medians.setdefault(name, []).append(median(samples))
+        found = {name: figure(samples) for name, samples in medians.items()}
+        results += rows(f"{kind} turn: CPU added", "ms", found)
+    return results
+
+
+@contextmanager
+def _contestants() -> Iterator[list[Contestant]]:
+    """A process of each, for as long as this is entered."""
     with ExitStack() as stack:
         here = stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-"))
-        contestants = list(_contestants(stack, Path(here)))
-        results: list[Result] = []
-        for kind in TURNS:
-            blocks = _blocks(contestants, kind, Contestant.bytecodes, ROUNDS_OF_BYTECODES)
-            found = _added(contestants, blocks, "all")
-            results += rows(f"{kind} turn: bytecodes added", "", found)
-        for kind in TURNS:
-            for contestant in contestants:
-                contestant.cpu(kind, True)  # what is made once is not a turn's
-            blocks = at_one_speed(_blocks(contestants, kind, Contestant.cpu, rounds))
-            found = _added(contestants, blocks, "ms")
-            results += rows(f"{kind} turn: CPU added", "ms", found)
-        return results
+        yield list(_started(stack, Path(here)))
 
 
-def _contestants(stack: ExitStack, folder: Path) -> Iterator[Contestant]:
+def _started(stack: ExitStack, folder: Path) -> Iterator[Contestant]:
     variables = {
         "BENCH_FOLDER": str(folder),
         "HOME": str(folder),
@@ -157,22 +173,24 @@ def _blocks(
     kind: str,
     measure: Callable[[Contestant, str, bool], dict[str, float]],
     rounds: int,
+    seed: int = 0,
 ) -> dict[str, list[dict[str, float]]]:
     """What was measured, by ``name True`` with the package and ``name False`` without it."""
     sides = [(contestant, on) for contestant in contestants for on in (False, True)]
-    return interleaved({f"{c.name} {on}": partial(measure, c, kind, on) for c, on in sides}, rounds)
+    work = {f"{c.name} {on}": partial(measure, c, kind, on) for c, on in sides}
+    return interleaved(work, rounds, seed)
 
 
-def _added(
-    contestants: list[Contestant], blocks: Mapping[str, list[dict[str, float]]], what: str
-) -> dict[str, Figure]:
-    """By how much each is above its own process without it."""
-
-    def added(name: str) -> Figure:
-        pairs = zip(blocks[f"{name} True"], blocks[f"{name} False"], strict=True)
-        return figure([on[what] - off[what] for on, off in pairs])
-
-    return {c.name: added(c.name) for c in contestants}
+def _added(blocks: Mapping[str, list[dict[str, float]]], what: str) -> dict[str, list[float]]:
+    """By how much each is above its own process without it, in each round."""
+    names = [name.removesuffix(" True") for name in blocks if name.endswith(" True")]
+    return {
+        name: [
+            on[what] - off[what]
+            for on, off in zip(blocks[f"{name} True"], blocks[f"{name} False"], strict=True)
+        ]
+        for name in names
+    }
 
 
 def rows(what: str, unit: str, found: Mapping[str, Figure]) -> Iterator[Result]:
