@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from runguard_otel.adapters.patching import Patch, Wrapper, host_class
+from runguard_otel.adapters.patching import Patch, Wrapper, host_class, like
 from runguard_otel.core.ports import Recorder
 
 __all__ = ["Ahead", "Answer", "Failed", "Hook", "Hooks", "Refuse", "Replace"]
@@ -254,7 +254,7 @@ class Hooks:
                 raise TypeError(f"{where} is no coroutine function, so its hook cannot be one")
             if when is not None:
                 hook, live = _while_live(hook, live), when
-            made = functools.wraps(original)(build(original, hook, live, failed, where))
+            made = like(original)(build(original, hook, live, failed, where))
             if listens:
                 setattr(made, "__signature__", inspect.signature(original))  # noqa: B010
             return made
