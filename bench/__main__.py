@@ -25,8 +25,9 @@ QUICK = (
     "oncall",
 )
 LONG = ("hub_exactness", "day")
-NAMED = ("callers", "peers")
-"""Only when named: they need a LiveKit server, or an environment with other people's packages."""
+NAMED = ("callers", "peers", "instructions")
+"""Only when named: they need a LiveKit server, an environment with other people's packages, or the
+Debian package ``valgrind``."""
 
 
 def main() -> None:

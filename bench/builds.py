@@ -91,14 +91,14 @@ class Probe:
 
 
 @contextmanager
-def probe(build: Build, program: str, *words: str) -> Iterator[Probe]:
-    """Run ``bench/probes/<program>.py`` with a build.
+def probe(build: Build, program: str, *words: str, under: tuple[str, ...] = ()) -> Iterator[Probe]:
+    """Run ``bench/probes/<program>.py`` with a build, and under another program if one is given.
 
     By its path, not with ``-m``: that would put the working tree ahead of the build.
     """
     pipe = subprocess.PIPE
     path = ROOT / "bench" / "probes" / f"{program}.py"
-    command = [build.python, str(path), *words]
+    command = [*under, build.python, str(path), *words]
     environment = {**build.environment(), "PYTHONSAFEPATH": "1"}
     with subprocess.Popen(
         command, env=environment, cwd="/", stdin=pipe, stdout=pipe, text=True

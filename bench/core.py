@@ -8,17 +8,20 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
+from collections.abc import Iterator
 
-from bench.harness import Result, per_call_us
+from bench.builds import before, now
+from bench.harness import Result, figure, per_call_us
 from runguard_otel.core.keyed import BoundedMap
 from runguard_otel.core.loop import LoopDetector
 from runguard_otel.core.window import SlidingWindow
 
 KEYS = 100_000
+ROUNDS = 9
 
 
 def run(soak: bool) -> list[Result]:
-    return [_push(), _hit(), *_memory(), _import(), _instrument()]
+    return [_push(), _hit(), *_against_before(), *_memory(), _import(), _instrument()]
 
 
 def _push() -> Result:
@@ -47,6 +50,32 @@ def _hit() -> Result:
 
     measured, spread = per_call_us(work, 200_000)
     return Result("SlidingWindow.hit", measured, 0.5, "us", note=f"CPU, {spread}, hits expire")
+
+
+def _against_before() -> Iterator[Result]:
+    """Both again, in processes of the two builds by turns."""
+    build = before()
+    if build is None:
+        return
+    code = "from bench.core import _push, _hit; print(_push().measured, _hit().measured)"
+    found: dict[str, list[list[float]]] = {}
+    for one in (now(), build) * ROUNDS:
+        done = subprocess.run(
+            [one.python, "-c", code],
+            env={**one.environment(), "PYTHONSAFEPATH": "1"},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.setdefault(one.name, []).append([float(word) for word in done.stdout.split()])
+    for place, name in enumerate(("LoopDetector.push", "SlidingWindow.hit")):
+        pairs = zip(found["now"], found[build.name], strict=True)
+        ratio = figure([ours[place] / theirs[place] for ours, theirs in pairs])
+        yield Result(
+            f"{name} against before", ratio.value, 1.1, "x",
+            note=f"no worse, which processes of one build differ by: {ratio.text('x')}",
+        )  # fmt: skip
 
 
 def _memory() -> list[Result]:

@@ -14,7 +14,7 @@ transport, a timer), by the wall clock, until the session runs and from ``ctx.sh
 loop's end; the kind to which we add most is told. A long stretch of ours could hide behind a longer
 one of LiveKit's of the same kind, but not in the CPU of all callbacks, which is told as well.
 
-``JOBS_ROUNDS`` (8) is how many jobs each worker has.
+``JOBS_ROUNDS`` (12) is how many jobs each worker has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bench.harness import Figure, Result, figure, shuffled
 from runguard_otel.testing.dispatcher import Dispatcher
 from tests.kit.workers import Crew
 
-ROUNDS = int(os.environ.get("JOBS_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("JOBS_ROUNDS", "12"))
 AGENT = ROOT / "bench" / "probes" / "job_agent.py"
 OFF, AGAIN, ON, SPANS, BEFORE = "without", "without again", "with", "with spans", "before"
 CPU_GOAL = 1 / 8

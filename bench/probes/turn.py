@@ -1,8 +1,8 @@
 """Turns of a real ``AgentSession``, with whatever a side puts into the process.
 
 Commands: ``block`` (CPU of some turns), ``bytecodes`` (executed ones), ``frames`` (CPU of pushed
-audio), ``tokens`` (of an answer, pushed to a voice). Each says whether it is instrumented; ``hub``
-is where a job's counts go. ``seen`` says what the side noticed of it.
+audio), ``tokens`` (of an answer, pushed to a voice), ``instructions`` (the machine's). Each says
+whether it is instrumented; ``hub`` is where a job's counts go. ``seen`` says what the side noticed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import gc
 import importlib
 import json
 import logging
+import os
 import resource
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -69,6 +71,21 @@ def _own(counted: Counter[str]) -> Counter[str]:
             if name.startswith("runguard_otel/") and not name.startswith(_SCRIPTED)
         }
     )
+
+
+def _dumped() -> int:
+    """Instructions since it was called last, or since this process began."""
+    name = f"callgrind.{time.monotonic_ns()}"
+    subprocess.run(
+        ["callgrind_control", f"--dump={name}", str(os.getpid())],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    for file in Path(os.environ["BENCH_FOLDER"]).iterdir():
+        said = file.read_text("utf-8")
+        if name in said:
+            return int(said.rpartition("totals: ")[2])
+    raise RuntimeError("callgrind has written nothing")
 
 
 class Text:
@@ -200,6 +217,17 @@ class Probe:
         own = _own(counted)
         top = {k: n / turns for k, n in own.most_common(40)}
         return {"all": counted.total() / turns, "own": own.total() / turns, "top": top}
+
+    async def instructions(self, kind: str, turns: int, on: bool, hub: str = "") -> float:
+        """Machine instructions of one turn, all threads, where callgrind runs this process."""
+
+        async def work(conversation: Text | Audio) -> float:
+            _dumped()
+            for number in range(turns):
+                await conversation.turn(number)
+            return _dumped() / turns
+
+        return await self._inside(kind, on, hub, work, settle=True)
 
     async def frames(self, seconds: int, on: bool, hub: str = "") -> dict[str, float]:
         """Microseconds of CPU of one second of audio pushed into an open recogniser's stream."""
