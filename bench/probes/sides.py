@@ -14,8 +14,10 @@ __all__ = ["SETTLE", "SIDES", "WARM_UP", "Side"]
 
 WARM_UP = 3
 """Turns ahead of those that are measured: whatever is made once per session is not a turn's."""
-SETTLE = 60
-"""Turns of a session ahead of the one whose CPU is measured."""
+SETTLE = 100
+"""Turns of a session ahead of the one whose CPU is measured: more than CPython 3.11 takes to cache
+again what it knew of a class that was patched (``findings/a-patched-class-is-slow-for-85-runs.sh``).
+"""
 
 
 class Side:
