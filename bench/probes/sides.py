@@ -16,7 +16,7 @@ WARM_UP = 3
 """Turns ahead of those that are measured: whatever is made once per session is not a turn's."""
 SETTLE = 100
 """Turns of a session ahead of the one whose CPU is measured: more than CPython 3.11 takes to cache
-again what it knew of a class that was patched (``findings/a-patched-class-is-slow-for-85-runs.sh``).
+again what it knew of a patched class (``findings/a-patched-class-is-slow-for-85-runs.sh``).
 """
 
 
