@@ -73,19 +73,23 @@ def _own(counted: Counter[str]) -> Counter[str]:
     )
 
 
-def _dumped() -> int:
-    """Instructions since it was called last, or since this process began."""
-    name = f"callgrind.{time.monotonic_ns()}"
-    subprocess.run(
-        ["callgrind_control", f"--dump={name}", str(os.getpid())],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    for file in Path(os.environ["BENCH_FOLDER"]).iterdir():
+def _dump(name: str) -> None:
+    """Have callgrind write what it has counted since it did so last, and begin anew."""
+    command = ["callgrind_control", f"--dump={name}", str(os.getpid())]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _dumped(name: str) -> int:
+    """The instructions of a dump; all dumps are removed."""
+    found = 0
+    for file in Path(os.environ["BENCH_FOLDER"]).glob("counted.*"):
         said = file.read_text("utf-8")
-        if name in said:
-            return int(said.rpartition("totals: ")[2])
-    raise RuntimeError("callgrind has written nothing")
+        if f"dump {name}\n" in said:
+            found = int(said.rpartition("totals: ")[2])
+        file.unlink()
+    if not found:
+        raise RuntimeError("callgrind has written nothing")
+    return found
 
 
 class Text:
@@ -222,10 +226,11 @@ class Probe:
         """Machine instructions of one turn, all threads, where callgrind runs this process."""
 
         async def work(conversation: Text | Audio) -> float:
-            _dumped()
+            _dump("before")
             for number in range(turns):
                 await conversation.turn(number)
-            return _dumped() / turns
+            _dump("turns")
+            return _dumped("turns") / turns
 
         return await self._inside(kind, on, hub, work, settle=True)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
+import gc
+import weakref
 from typing import Any
 
 import pytest
+import wrapt
 from livekit import rtc
 from livekit.agents import APIConnectionError, APIStatusError, APITimeoutError, tts
 from livekit.agents.tokenize.basic import SentenceTokenizer
@@ -22,6 +26,56 @@ from runguard_otel.testing.speaking import ScriptedTTS
 from tests.kit.facts import since
 
 pytestmark = pytest.mark.livekit
+
+
+class Attempts:
+    """As a stream of a model: something is awaited for each attempt."""
+
+    async def _run(self, word: str) -> str:
+        return f"asked for {word}"
+
+
+def by_hand(original: Any) -> Any:
+    @functools.wraps(original)
+    async def _run(*args: Any, **kwargs: Any) -> Any:
+        return await original(*args, **kwargs) + ", seen"
+
+    return _run
+
+
+@wrapt.decorator
+async def by_wrapt(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
+    return await wrapped(*args, **kwargs) + ", seen"
+
+
+async def attempt(*_: Any) -> None:
+    """In its place."""
+
+
+@pytest.mark.parametrize(
+    ("others", "seen"), [(lambda run: run, ""), (by_hand, ", seen"), (by_wrapt, ", seen")]
+)
+async def test_what_an_attempt_was_is_called_and_holds_no_stream(others: Any, seen: str) -> None:
+    """Fails if what others put on the class keeps each stream until the collector comes."""
+    kind = type("Kind", (Attempts,), {"_run": others(Attempts._run)})
+    stream: Any = kind()
+    run = facts.replace_attempts(stream, attempt)
+    assert await run(stream, "a word") == f"asked for a word{seen}"
+    assert await stream._run() is None
+    gone = weakref.ref(stream)
+    gc.disable()
+    try:
+        del stream
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+async def test_what_others_put_on_the_stream_itself_is_called() -> None:
+    stream: Any = Attempts()
+    stream._run = by_hand(stream._run)
+    run = facts.replace_attempts(stream, attempt)
+    assert await run(stream, "a word") == "asked for a word, seen"
 
 
 def frame(rate: int = 16_000) -> rtc.AudioFrame:

@@ -110,10 +110,11 @@ def replace_attempts(stream: Any, attempt: Callable[..., Any]) -> Callable[..., 
         What it was, to be called with the stream first: that of its class, for a stream that holds
         itself would wait for the garbage collector, and all of its request with it.
     """
-    before, kind = stream._run, type(stream)
+    before, usual = stream._run, type(stream)._run
     stream._run = attempt
-    if getattr(before, "__func__", before) is kind._run:
-        return kind._run  # type: ignore[no-any-return]
+    called = getattr(before, "__func__", before)
+    if called is usual or called is getattr(usual, "__wrapped__", None):  # as wrapt has it
+        return usual  # type: ignore[no-any-return]
     return lambda _, *args, **kwargs: before(*args, **kwargs)  # somebody else's
 
 
