@@ -1,4 +1,4 @@
-"""``python -m tests.kit.turn_streams``: the streams of one turn, and which of them were looked into.
+"""``python -m tests.kit.turn_streams``: the streams of a turn, and which of them were looked into.
 
 In a process of its own: CPython shares the names of attributes among all objects of a class, 30 of
 them at most, and whatever other tests put on a stream is among them.
@@ -40,7 +40,7 @@ def keep(kind: Any, streams: list[Any]) -> None:
 
 
 async def main() -> None:
-    """Print, for each kind, whether a stream of it was made; then the names of those looked into."""
+    """Print which kinds of streams were made, and the names of those that were looked into."""
     streams: list[Any] = []
     for kind in KINDS:
         keep(kind, streams)
