@@ -22,6 +22,7 @@ from runguard_otel.testing.models import final
 from runguard_otel.testing.realtime import ScriptedRealtimeModel
 from runguard_otel.testing.responses import Heard
 from runguard_otel.testing.waiting import settle, until
+from tests.kit.facts import since
 from tests.kit.overrun import Stage, come, connected, go, on_stage
 from tests.kit.realtime import realtime_call
 
@@ -175,15 +176,24 @@ class Stays(Agent):
         await asyncio.sleep(3600)
 
 
+async def closing_for_ever() -> asyncio.Task[None]:
+    """A session that has begun to close."""
+    c = Call(agent=Stays(instructions="Be brief."))
+    await c.start()
+    closing = asyncio.create_task(c.session.aclose())
+    await settle()
+    assert not closing.done()
+    return closing
+
+
+waits_for_on_exit = pytest.mark.skipif(not since(1, 1), reason="1.0 closes without waiting for it")
+
+
+@waits_for_on_exit
 async def test_a_session_that_never_closes() -> None:
     """Fails if only the job's end is watched: another participant may keep the room."""
     async with on_the_line(Mode.ENFORCE) as (stage, _):
-        c = Call(agent=Stays(instructions="Be brief."))
-        await c.start()
-        closing = asyncio.create_task(c.session.aclose())
-        await settle()
-        if closing.done():
-            pytest.skip("1.0 closes without waiting for on_exit")
+        closing = await closing_for_ever()
         stage.wait(29)
         assert stage.tripped == []
         await asyncio.to_thread(stage.wait, 1)
@@ -192,16 +202,12 @@ async def test_a_session_that_never_closes() -> None:
         closing.cancel()
 
 
+@waits_for_on_exit
 @pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ENFORCE])
 async def test_a_session_that_hangs_when_its_job_is_asked_to_end_a_second_later(mode: Mode) -> None:
     """One hang: fails if the job is said to have hung once more, or not to have hung at all."""
     async with on_the_line(mode) as (stage, _):
-        c = Call(agent=Stays(instructions="Be brief."))
-        await c.start()
-        closing = asyncio.create_task(c.session.aclose())
-        await settle()
-        if closing.done():
-            pytest.skip("1.0 closes without waiting for on_exit")
+        closing = await closing_for_ever()
         stage.wait(1)
         watch = stage.guard.current()
         assert watch is not None
