@@ -1,9 +1,9 @@
 """Machine instructions of a turn: what its CPU time is made of, and the same on a loaded machine.
 
 callgrind counts them, of LiveKit, of us and of the interpreter alike, garbage collections included;
-the process is fifty times slower meanwhile, so this runs only when it is named. It tells a
-thousandth of a turn from nothing, where CPU time on a virtual machine tells a fiftieth. Time is
-more than instructions where they wait for memory: what runs once per turn finds no cache warm.
+the process is fifty times slower meanwhile, so this runs only when it is named. What it cannot tell
+from nothing, off against off, is printed beside each figure. Time is more than instructions where
+they wait for memory: what runs once per turn finds no cache warm.
 """
 
 from __future__ import annotations
