@@ -22,7 +22,6 @@ from runguard_otel.telemetry.hub.client import HubSink
 from runguard_otel.telemetry.hub.server import Hub
 
 SECONDS = 10.0
-"""Long enough for what asking a worker for its CPU costs (0.8 ms) to be no part of the figure."""
 
 
 def run(soak: bool) -> list[Result]:
@@ -50,19 +49,19 @@ class _Side:
 
     def counts(self, number: int, gap: float) -> dict[str, float]:
         """CPU microseconds of one count, in the job and in the worker."""
-        start = self.worker.ask("cpu")
+        start = self.worker.cpu()
         job = self.jobs[0].ask("count", counts=number, gap=gap)["us"]
         time.sleep(1.1)  # what the worker does once a second is part of the price
-        return {"job": job, "worker": (self.worker.ask("cpu") - start) / number * 1e3}
+        return {"job": job, "worker": (self.worker.cpu() - start) / number * 1e3}
 
     def hum(self, seconds: float) -> dict[str, float]:
         """CPU milliseconds a second of a worker whose jobs count once a second each."""
-        start, began = self.worker.ask("cpu"), time.monotonic()
+        start, began = self.worker.cpu(), time.monotonic()
         for process in self.jobs:
             process.say("hum", seconds=seconds, each=1)
         for process in self.jobs:
             process.hear()
-        return {"ms": (self.worker.ask("cpu") - start) / (time.monotonic() - began)}
+        return {"ms": (self.worker.cpu() - start) / (time.monotonic() - began)}
 
 
 def _one_count(stack: ExitStack, builds: list[Build], rounds: int) -> list[Result]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -26,11 +25,6 @@ class Worker:
 
     def address(self) -> str | None:
         return self._telemetry.hub_address
-
-    def cpu(self) -> float:
-        """Milliseconds of user and system CPU so far."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return (used.ru_utime + used.ru_stime) * 1e3
 
     def memory(self) -> float:
         """KiB; what is shared counts for its share."""

@@ -186,7 +186,9 @@ async def closing_for_ever() -> asyncio.Task[None]:
     return closing
 
 
-waits_for_on_exit = pytest.mark.skipif(not since(1, 1), reason="1.0 closes without waiting for on_exit")
+waits_for_on_exit = pytest.mark.skipif(
+    not since(1, 1), reason="1.0 closes without waiting for on_exit"
+)
 
 
 @waits_for_on_exit

@@ -20,7 +20,7 @@ from runguard_otel.telemetry.catalogue import METRICS, Kind
 from runguard_otel.telemetry.hub import block as layout
 from runguard_otel.telemetry.hub import wire
 from runguard_otel.telemetry.hub.block import Block
-from runguard_otel.telemetry.hub.reader import BlockReader, Foreign
+from runguard_otel.telemetry.hub.reader import BlockReader, Foreign, Period
 from runguard_otel.telemetry.sink import Counted, Put
 
 pytestmark = pytest.mark.unit
@@ -246,22 +246,28 @@ def test_the_worker_has_the_sum_whenever_it_looks(
 # Periods
 
 
+def look(reader: BlockReader) -> list[Period]:
+    """As a worker does, each second."""
+    reader.read()
+    return reader.periods()
+
+
 def test_a_period_is_seen_from_its_beginning_to_its_end(block: Block, worker: Worker) -> None:
     reader = worker.open(block)
     shared = block.begin("stream", {"provider": "deepgram", "model": "nova-3"}, began=100.0)
     assert shared is not None
-    (seen,) = reader.periods()
+    (seen,) = look(reader)
     assert (seen.kind, seen.attributes["model"], seen.began) == ("stream", "nova-3", 100.0)
     assert seen.seconds(102.5) == 2.5
     shared.amount(1.5)
-    (again,) = reader.periods()
+    (again,) = look(reader)
     assert again is seen
     assert again.amount == 1.5
     shared.end(at=103.0)
     shared.amount(9.0)
-    assert reader.periods() == [seen]
+    assert look(reader) == [seen]
     assert (seen.ended, seen.amount, seen.seconds(500.0)) == (103.0, 1.5, 3.0)
-    assert reader.periods() == []
+    assert look(reader) == []
 
 
 def test_places_of_periods_are_used_again_after_their_end_was_read(
@@ -276,18 +282,18 @@ def test_places_of_periods_are_used_again_after_their_end_was_read(
             assert period is not None
             period.end()
         assert block.begin("connection", {}) is None  # the ends were not read
-        assert all(p.ended for p in reader.periods())
-    assert reader.periods() == []
+        assert all(p.ended for p in look(reader))
+    assert look(reader) == []
 
 
 def test_what_is_open_ends_with_its_process(block: Block, worker: Worker) -> None:
     reader = worker.open(block)
     block.begin("stream", {}, began=10.0)
     block.begin("connection", {}, began=20.0)
-    reader.periods()
+    look(reader)
     found = reader.periods(died=25.0)
     assert [(p.kind, p.seconds(99.0)) for p in found] == [("stream", 15.0), ("connection", 5.0)]
-    assert reader.periods() == []
+    assert look(reader) == []
 
 
 # Memory of strangers

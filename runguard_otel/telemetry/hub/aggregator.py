@@ -187,9 +187,12 @@ class Aggregator:
             for number, account in enumerate(self._blocks.values(), 1):
                 block = account.block
                 if block is not None:
-                    self._read(block)
-                    if watched:
-                        lasting += block.periods()
+                    try:
+                        block.read()
+                        if watched:
+                            lasting += block.periods()
+                    except Exception:  # noqa: BLE001 - as in _read
+                        self._failures.log("BlockReader.read")
                 if account.tape is not None:
                     self._keep(account.tape)
                 if number % _BREATH == 0:

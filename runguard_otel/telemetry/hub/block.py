@@ -12,7 +12,7 @@ stores in another order than they were made:
 =======  =====  ====================================================================================
 Part     Word   What stands there
 =======  =====  ====================================================================================
-header   0      magic; how many series and periods there are; what the reader writes back
+header   0      magic; what the reader writes back; how many series and periods there are
 values   8      of each counter and up-down counter: the sum so far, a double
 labels   248    of each series: place, length and CRC-32 of its name, one word
 ring     512    values of histograms: the double, its span as below, and the XOR of these with the
@@ -52,13 +52,13 @@ __all__ = ["Block", "SharedPeriod", "available", "shared_memory"]
 
 SIZE: Final = 64 * 1024
 """Bytes, of which only the pages that are written to take memory: three or four in most jobs."""
-MAGIC: Final = int.from_bytes(b"rgblock1", "little")
+MAGIC: Final = int.from_bytes(b"rgblock2", "little")
 SERIES: Final = 240
 RING: Final = 102
 PERIODS: Final = 32
 
 # In 8-byte words.
-SERIES_MADE, PERIODS_MADE, RING_READ, TAKEN = 1, 2, 3, 4
+RING_READ, TAKEN, SERIES_MADE, PERIODS_MADE = 1, 2, 3, 4
 VALUES: Final = 8
 LABELS: Final = VALUES + SERIES
 RING_AT: Final = 512

@@ -1,7 +1,8 @@
 """The worker's end of a block: what changed since the last look. Believes nothing it reads.
 
-A look at a block in which nothing happened is a few glances, each at memory as it was last seen: of
-a hundred jobs few count within a second. A glance says only whether to read, never what was
+A look at a block in which nothing happened is one glance at its header and values, and one each at
+its ring and its periods if it has any: of a hundred jobs few count within a second, and what a look
+costs is mostly memory that is in no cache. A glance says only whether to read, never what was
 counted; and the last look at a block, when its process is gone, reads all of it.
 """
 
@@ -96,6 +97,7 @@ class BlockReader:
             os.close(descriptor)
         self._words = memoryview(self._map).cast("Q")
         self._values = memoryview(self._map).cast("d")
+        self._sums = self._values[:0]  # of the series that are known
         self._resolve = resolve
         self._dropped = dropped
         self._targets: list[Target | None] = []
@@ -104,14 +106,16 @@ class BlockReader:
         self._last: list[float] = []
         self._doubtful: set[int] = set()  # named, but the name is not (yet) right
         self._wrong: set[int] = set()  # holds what no job writes; told once
-        self._counted = b""  # the values as last seen
-        self._values_at = slice(0, 0)  # of the memory
+        self._glance = slice(layout.SERIES_MADE * 8, layout.VALUES * 8)  # header and values
+        self._seen: bytes | None = None  # what it showed last; nothing: read whatever it shows
         self._rings = False  # until a histogram is known its page is not touched, which makes it
         self._ring = self._words[layout.RING_READ]
         self._next = _check_at(self._ring)  # the check word of the ring's next entry
         self._stale = -1  # and what it was, while that is nothing new
         self._periods: dict[int, Period] = {}
         self._open: list[Period] = []
+        self._places = range(0)  # of periods
+        self._periods_at = slice(0, 0)
         self._shown: bytes | None = b""  # the periods as last seen
         if self._words[0] != layout.MAGIC:
             self.close()
@@ -126,11 +130,16 @@ class BlockReader:
             last: The process is gone: what is not right now never will be.
         """
         words = self._words
-        if last or self._doubtful or words[layout.SERIES_MADE] != len(self._targets):
-            self._learn(last)
-        counted = self._map[self._values_at]
-        if last or counted != self._counted:
-            self._counted = counted  # taken first: what is counted meanwhile differs from it
+        shown = self._map[self._glance]
+        if last or shown != self._seen:
+            self._places = range(min(words[layout.PERIODS_MADE], layout.PERIODS))
+            end = layout.PERIODS_AT + len(self._places) * layout.PERIOD
+            self._periods_at = slice(layout.PERIODS_AT * 8, end * 8)
+            if last or self._doubtful or words[layout.SERIES_MADE] != len(self._targets):
+                self._learn(last)
+                shown = self._map[self._glance]
+            # Taken before the values: what is counted meanwhile differs from it.
+            self._seen = None if self._doubtful else shown
             self._read_values()
         if last or (self._rings and words[self._next] != self._stale):
             self._read_ring(last)
@@ -142,19 +151,18 @@ class BlockReader:
                 yield target, value
 
     def periods(self, died: float | None = None) -> list[Period]:
-        """What lasts, and what ended since the last call.
+        """What lasts at the last :meth:`read`, and what ended since the last call.
 
         Args:
             died: When the process was found dead: what was open ends with it.
         """
-        made = min(self._words[layout.PERIODS_MADE], layout.PERIODS)
-        if not made and died is None:
-            return []
-        shown = self._map[layout.PERIODS_AT * 8 : (layout.PERIODS_AT + made * layout.PERIOD) * 8]
+        if died is None and not self._places:
+            return self._open
+        shown = self._map[self._periods_at]
         if died is None and shown == self._shown:
             return self._open
         self._shown = shown
-        found = [p for n in range(made) if (p := self._period(n)) is not None]
+        found = [p for n in self._places if (p := self._period(n)) is not None]
         self._open = [period for period in found if period.ended is None]
         if died is not None:
             for number, period in self._periods.items():
@@ -170,6 +178,7 @@ class BlockReader:
             target = self._targets[number]
             if target is not None and target.kind is Kind.COUNTER:  # what stands is taken back
                 self._values[layout.COUNTED + number] = value
+        self._sums.release()
         self._words.release()
         self._values.release()
         self._map.close()
@@ -186,8 +195,10 @@ class BlockReader:
             before = self._values[layout.COUNTED + number] if self._unfinished else 0.0
             self._last.append(before)
             self._doubtful.add(number)
-        self._counted = b""  # what was not known is looked at again
-        self._values_at = slice(layout.VALUES * 8, (layout.VALUES + len(self._targets)) * 8)
+        end = layout.VALUES + len(self._targets)
+        self._glance = slice(layout.SERIES_MADE * 8, end * 8)
+        self._sums.release()
+        self._sums = self._values[layout.VALUES : end]
         for number in sorted(self._doubtful):
             label = self._words[layout.LABELS + number]
             name = self._name(label)
@@ -217,10 +228,10 @@ class BlockReader:
         return name if zlib.crc32(name) == label >> 32 else None
 
     def _read_values(self) -> None:
-        now = self._values[layout.VALUES : layout.VALUES + len(self._targets)].tolist()
-        for number, (value, before) in enumerate(zip(now, self._last, strict=True)):
-            if value != before:
-                self._changed(number, value, value - before)
+        last = self._last
+        for number, value in enumerate(self._sums.tolist()):
+            if value != last[number]:
+                self._changed(number, value, value - last[number])
 
     def _changed(self, number: int, value: float, delta: float) -> None:
         target = self._targets[number]
