@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 from bench.builds import Build, Probe, now, probe
 from bench.harness import Result, figure, interleaved
@@ -23,7 +24,7 @@ ROUNDS = 3
 
 
 def run(soak: bool) -> list[Result]:
-    if shutil.which("callgrind_control") is None:
+    if not available():
         raise RuntimeError("callgrind counts them: install valgrind")
     rounds = ROUNDS * 3 if soak else ROUNDS
     found: list[Result] = []
@@ -33,6 +34,17 @@ def run(soak: bool) -> list[Result]:
             for kind in KINDS:
                 found += _added(f"{kind} turn{called}", session, hub, kind, rounds)
     return found
+
+
+def available() -> bool:
+    """Whether callgrind is installed."""
+    return shutil.which("callgrind_control") is not None
+
+
+def callgrind(folder: Path) -> tuple[str, ...]:
+    """What a probe is run under; ``folder`` is its ``BENCH_FOLDER``."""
+    counted = f"--callgrind-out-file={folder}/counted.%p"
+    return ("valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", counted)
 
 
 def _started(stack: ExitStack, side: str) -> tuple[Probe, str]:
@@ -45,14 +57,16 @@ def _started(stack: ExitStack, side: str) -> tuple[Probe, str]:
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     }
     build = Build("now", now().folder, variables=variables)
-    under = ("valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={here}/counted")
+    under = callgrind(Path(here))
     return stack.enter_context(probe(build, "turn", side, under=under)), hub
 
 
 def _added(what: str, session: Probe, hub: str, kind: str, rounds: int) -> Iterator[Result]:
     def turn(on: bool) -> dict[str, float]:
-        found = session.ask("instructions", kind=kind, turns=TURNS, on=on, hub=hub if on else "")
-        return {"turn": found}
+        found: dict[str, float] = session.ask(
+            "instructions", kind=kind, turns=TURNS, on=on, hub=hub if on else ""
+        )
+        return found
 
     work = {
         "off": partial(turn, False),
@@ -60,11 +74,11 @@ def _added(what: str, session: Probe, hub: str, kind: str, rounds: int) -> Itera
         "on": partial(turn, True),
     }
     found = interleaved(work, rounds)
-    host = figure([block["turn"] for block in found["off"]]).value
+    host = figure([block["all"] for block in found["off"]]).value
 
     def share(one: str) -> float:
         pairs = zip(found[one], found["off"], strict=True)
-        return figure([a["turn"] - b["turn"] for a, b in pairs]).value
+        return figure([a["all"] - b["all"] for a, b in pairs]).value
 
     ours, control = share("on"), share("off again")
     of = f"of LiveKit's {host / 1e6:.2f} million; off against off {control / 1e3:,.0f} thousand"

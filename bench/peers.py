@@ -2,13 +2,14 @@
 
 They are of the versions in ``requirements/peers``, in an environment of their own, each set up as
 its README says and each in a process of its own, where turns with it and turns without it
-alternate; CPU is that of several such processes, one after the other, see ``bench.turn``. Their
-accounts are read afterwards: a package that missed a turn did not do its work, and nothing is
-compared with it. None reaches a network: where a service is asked for, it is a port on loopback
-that nobody listens to.
+alternate. Ours is compared with the least of the others by bytecodes and, where callgrind is
+installed, by the machine's instructions, which are the same on a loaded machine; CPU time, of
+several processes one after the other (``bench.turn``), stands beside them. Their accounts are read
+afterwards: a package that missed a turn did not do its work, and nothing is compared with it. None
+reaches a network: where a service is asked for, it is a port on loopback that nobody listens to.
 
 What is counted favours the others. Bytecodes are those of the event loop's thread, so what a
-thread of theirs executes (SQLite, exports) is in the CPU only; nothing is sent at the end of a
+thread of theirs executes (SQLite, exports) is in the others only; nothing is sent at the end of a
 call; no log is written, which some of them do at the level INFO; and voicegateway knows no price of
 the scripted model, while ours has one.
 """
@@ -24,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from bench import instructions
 from bench.builds import ROOT, Build, Probe, probe
 from bench.harness import Figure, Result, at_one_speed, figure, interleaved
 from bench.probes.sides import SETTLE, WARM_UP
@@ -43,6 +45,7 @@ ROUNDS = 4
 PROCESSES = 7
 ROUNDS_OF_BYTECODES = 3
 """They are all but the same each time; how frames of audio fall together is not."""
+ROUNDS_OF_INSTRUCTIONS = 2
 
 
 class DidNothing(Exception):
@@ -66,6 +69,11 @@ class Contestant:
     def bytecodes(self, kind: str, on: bool) -> dict[str, float]:
         """Those of a turn, whoever executes them."""
         return {"all": self._ask("bytecodes", kind, TRACED, on, WARM_UP + TRACED)["all"]}
+
+    def instructions(self, kind: str, on: bool) -> dict[str, float]:
+        """The machine's of a turn, whoever executes them."""
+        turns = instructions.TURNS
+        return self._ask("instructions", kind, turns, on, SETTLE + WARM_UP + turns)
 
     def cpu(self, kind: str, on: bool) -> dict[str, float]:
         """Milliseconds of a turn, a worker's included."""
@@ -113,6 +121,14 @@ def compare(processes: int) -> list[Result]:
             blocks = _blocks(contestants, kind, Contestant.bytecodes, ROUNDS_OF_BYTECODES)
         counted = {name: figure(samples) for name, samples in _added(blocks, "all").items()}
         results += rows(f"{kind} turn: bytecodes added", "", counted)
+    if counting := instructions.available():
+        with _contestants(under_callgrind=True) as contestants:
+            for kind in TURNS:
+                blocks = _blocks(contestants, kind, Contestant.instructions, ROUNDS_OF_INSTRUCTIONS)
+                counted = {name: figure(samples) for name, samples in _added(blocks, "all").items()}
+                results += rows(f"{kind} turn: instructions added", "", counted)
+    else:
+        print("left out: machine instructions; callgrind counts them: install valgrind")
     for kind in TURNS:
         medians: dict[str, list[float]] = {}
         for seed in range(processes):
@@ -123,19 +139,20 @@ def compare(processes: int) -> list[Result]:
             for name, samples in _added(blocks, "ms").items():
                 medians.setdefault(name, []).append(median(samples))
         found = {name: figure(samples) for name, samples in medians.items()}
-        results += rows(f"{kind} turn: CPU added", "ms", found)
+        results += rows(f"{kind} turn: CPU added", "ms", found, compared=not counting)
     return results
 
 
 @contextmanager
-def _contestants() -> Iterator[list[Contestant]]:
+def _contestants(*, under_callgrind: bool = False) -> Iterator[list[Contestant]]:
     """A process of each, for as long as this is entered."""
     with ExitStack() as stack:
-        here = stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-"))
-        yield list(_started(stack, Path(here)))
+        here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
+        under = instructions.callgrind(here) if under_callgrind else ()
+        yield list(_started(stack, here, under))
 
 
-def _started(stack: ExitStack, folder: Path) -> Iterator[Contestant]:
+def _started(stack: ExitStack, folder: Path, under: tuple[str, ...]) -> Iterator[Contestant]:
     variables = {
         "BENCH_FOLDER": str(folder),
         "HOME": str(folder),
@@ -148,7 +165,7 @@ def _started(stack: ExitStack, folder: Path) -> Iterator[Contestant]:
     build = Build("peers", ROOT, str(python), variables)
 
     def session(side: str) -> Probe:
-        return stack.enter_context(probe(build, "turn", side))
+        return stack.enter_context(probe(build, "turn", side, under=under))
 
     yield Contestant(CONTROL, session("nothing"))
     yield Contestant(f"LiveKit {pinned('livekit-agents')}'s own spans", session("spans"))
@@ -193,11 +210,15 @@ def _added(blocks: Mapping[str, list[dict[str, float]]], what: str) -> dict[str,
     }
 
 
-def rows(what: str, unit: str, found: Mapping[str, Figure]) -> Iterator[Result]:
-    """What each adds, and ours against the least of the others."""
+def rows(
+    what: str, unit: str, found: Mapping[str, Figure], *, compared: bool = True
+) -> Iterator[Result]:
+    """What each adds, and where it is ``compared`` ours against the least of the others."""
     for name, one in found.items():
         label = "A/A control" if name == CONTROL else name
         yield Result(f"{what}: {label}", one.value, 0, unit, note=one.text(unit))
+    if not compared:
+        return
     peers = [name for name in found if name not in (CONTROL, *OURS)]
     least = min(peers, key=lambda name: found[name].value)
     for name in OURS:

@@ -25,7 +25,7 @@ from bench.builds import Build, Probe, before, now, probe
 from bench.bytecodes import CEILINGS, GOALS, own
 from bench.harness import Figure, Result, at_one_speed, figure, interleaved
 
-TURNS = {"text": 60, "audio": 20}
+TURNS = {"text": 60, "audio": 60}
 """Of a block: short ones, for what disturbs a long one is not told from what we add."""
 ROUNDS = {"text": 10, "audio": 5}
 """Of each process."""

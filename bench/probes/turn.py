@@ -39,6 +39,8 @@ _NOISY = (
     *("livekit", "livekit.agents", "opentelemetry", "runguard_otel"),
     *("floe_guard", "livekit_evals", "voicegateway"),
 )
+_SETTLING = 0.05
+"""Seconds in which other processes do what turns have left to them."""
 _SCRIPTED = ("runguard_otel/testing/", "runguard_otel/demo/")  # the providers' parts
 
 
@@ -73,18 +75,19 @@ def _own(counted: Counter[str]) -> Counter[str]:
     )
 
 
-def _dump(name: str) -> None:
-    """Have callgrind write what it has counted since it did so last, and begin anew."""
-    command = ["callgrind_control", f"--dump={name}", str(os.getpid())]
+def _callgrind(option: str) -> None:
+    command = ["callgrind_control", option, str(os.getpid())]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _dumped(name: str) -> int:
-    """The instructions of a dump; all dumps are removed."""
+def _counted() -> int:
+    """The instructions that callgrind has counted since it began, and what it wrote is removed."""
+    _callgrind("--dump=turns")
+    _callgrind("--instr=off")
     found = 0
-    for file in Path(os.environ["BENCH_FOLDER"]).glob("counted.*"):
+    for file in Path(os.environ["BENCH_FOLDER"]).glob(f"counted.{os.getpid()}.*"):
         said = file.read_text("utf-8")
-        if f"dump {name}\n" in said:
+        if "dump turns\n" in said:
             found = int(said.rpartition("totals: ")[2])
         file.unlink()
     if not found:
@@ -131,8 +134,10 @@ class Audio:
             aec_warmup_duration=None,
         )
         self._session.input.audio = self._microphone
-        self._answers = 0
+        self._answers = self._wanted = 0
+        self._answered = asyncio.Event()  # to look every other moment would be part of the CPU
         self._session.on("conversation_item_added", self._added)
+        self._session.on("agent_state_changed", lambda event: self._over())
         agent = Agent(instructions="bench")
         side.attach(self._session, agent)
         await self._session.start(agent)
@@ -143,10 +148,17 @@ class Audio:
 
     def _added(self, event: ConversationItemAddedEvent) -> None:
         self._answers += getattr(event.item, "role", "") == "assistant"
+        self._over()
+
+    def _over(self) -> None:
+        # Not by the requests: a turn may make two, and the next would then count as answered.
+        if self._answers >= self._wanted and self._session.agent_state == "listening":
+            self._answered.set()
 
     async def turn(self, number: int) -> None:
         self._side.turn()
-        answered = self._answers + 1
+        self._wanted = self._answers + 1
+        self._answered.clear()
         self._microphone.push_silence(1.0)
         self._vad.start_of_speech()
         await asyncio.sleep(0)
@@ -154,9 +166,7 @@ class Audio:
         self._stt.send(models.final(f"this is question number {number}"))
         await asyncio.sleep(0)
         self._vad.end_of_speech()
-        # Not the requests: a turn may make two, and the next turn would then count as answered.
-        while self._answers < answered or self._session.agent_state != "listening":
-            await asyncio.sleep(0.002)
+        await self._answered.wait()
 
     async def end(self) -> None:
         closing = asyncio.create_task(self._session.aclose())
@@ -187,6 +197,9 @@ class Probe:
 
         async def work(conversation: Text | Audio) -> float:
             nonlocal spent, counting
+            if on:
+                self._side.settled()
+            await asyncio.sleep(_SETTLING)
             turning, before = 0, _spent_by(worker)
             for number in range(turns):
                 began = time.process_time_ns()
@@ -222,17 +235,24 @@ class Probe:
         top = {k: n / turns for k, n in own.most_common(40)}
         return {"all": counted.total() / turns, "own": own.total() / turns, "top": top}
 
-    async def instructions(self, kind: str, turns: int, on: bool, hub: str = "") -> float:
-        """Machine instructions of one turn, all threads, where callgrind runs this process."""
+    async def instructions(
+        self, kind: str, turns: int, on: bool, hub: str = ""
+    ) -> dict[str, float]:
+        """Machine instructions of one turn, all threads, where callgrind runs this process.
+
+        It must not count from the start: what comes ahead of the turns is quick without.
+        """
 
         async def work(conversation: Text | Audio) -> float:
-            _dump("before")
+            if on:
+                self._side.settled()
+            await asyncio.sleep(_SETTLING)
+            _callgrind("--instr=on")
             for number in range(turns):
                 await conversation.turn(number)
-            _dump("turns")
-            return _dumped("turns") / turns
+            return _counted() / turns
 
-        return await self._inside(kind, on, hub, work, settle=True)
+        return {"all": await self._inside(kind, on, hub, work, settle=True)}
 
     async def frames(self, seconds: int, on: bool, hub: str = "") -> dict[str, float]:
         """Microseconds of CPU of one second of audio pushed into an open recogniser's stream."""
