@@ -73,10 +73,10 @@ class Runguard(Side):
 
     def settled(self) -> None:
         # Turns come here a hundred times as fast as in a call. What a worker reads each second
-        # would be full of them, and then each costs a message.
-        hurry = getattr(self._guard._telemetry._counts.sink, "hurry", None)
-        if hurry is not None:
-            hurry()
+        # would be full of them, and then each costs a message; the build before sends nothing else.
+        counts = getattr(self._guard._telemetry, "_counts", None)
+        if counts is not None:
+            counts.sink.hurry()
 
     async def end(self) -> None:
         import runguard_otel
