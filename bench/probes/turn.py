@@ -197,9 +197,7 @@ class Probe:
 
         async def work(conversation: Text | Audio) -> float:
             nonlocal spent, counting
-            if on:
-                self._side.settled()
-            await asyncio.sleep(_SETTLING)
+            await self._settled(on)
             turning, before = 0, _spent_by(worker)
             for number in range(turns):
                 began = time.process_time_ns()
@@ -244,9 +242,7 @@ class Probe:
         """
 
         async def work(conversation: Text | Audio) -> float:
-            if on:
-                self._side.settled()
-            await asyncio.sleep(_SETTLING)
+            await self._settled(on)
             _callgrind("--instr=on")
             for number in range(turns):
                 await conversation.turn(number)
@@ -301,6 +297,11 @@ class Probe:
 
         us = await self._inside("text", on, hub, work)
         return {"us": us, "own": self._own_of_token}
+
+    async def _settled(self, on: bool) -> None:
+        if on:
+            self._side.settled()
+        await asyncio.sleep(_SETTLING)
 
     def seen(self) -> float:
         """Requests to the model when it was last there, by the side's own account."""
